@@ -1,0 +1,206 @@
+"""Configuration as frozen, validated values; a mistake is refused where the value is built.
+
+Everything here is pure data. A `ClusterConfig` describes a whole cluster; each replica process gets a
+`ReplicaConfig` made from it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from workbench.errors import ConfigurationError
+
+LogFormatName = Literal["statement", "wal", "logical"]
+Level = Literal["received", "durable", "applied"]
+Who = Literal["async", "semi_sync", "quorum", "sync"]
+
+LOG_FORMATS: tuple[LogFormatName, ...] = get_args(LogFormatName)
+LEVELS: tuple[Level, ...] = get_args(Level)
+
+
+@dataclass(frozen=True, slots=True)
+class AckPolicy:
+    """Who must hold an entry, and how firmly, before its writes are acknowledged.
+
+    The leader itself always has the entry durable first. `count` is the number of followers for `semi_sync`.
+    Written as text `who[:count][/level]`, as in `async`, `semi_sync:1`, `quorum`, `sync/durable`.
+
+    Raises `ConfigurationError` for an unknown word or a count below one.
+    """
+
+    who: Who
+    level: Level
+    count: int = 0
+
+    def __post_init__(self) -> None:
+        if self.who not in get_args(Who):
+            raise ConfigurationError(f"unknown ack policy {self.who!r}", hint="one of " + ", ".join(get_args(Who)))
+        if self.level not in LEVELS:
+            raise ConfigurationError(f"unknown ack level {self.level!r}", hint="one of " + ", ".join(LEVELS))
+        if (self.who == "semi_sync") != (self.count > 0):
+            raise ConfigurationError(
+                f"{self.who} with a count of {self.count}", hint="semi_sync:k needs k >= 1 and no other policy takes k"
+            )
+
+    @classmethod
+    def asynchronous(cls) -> AckPolicy:
+        """The leader has the entry durable; followers may have nothing."""
+        return cls("async", "durable")
+
+    @classmethod
+    def semi_sync(cls, count: int = 1, level: Level = "durable") -> AckPolicy:
+        """The leader and at least `count` followers hold the entry at `level`."""
+        return cls("semi_sync", level, count)
+
+    @classmethod
+    def quorum(cls, level: Level = "durable") -> AckPolicy:
+        """A majority of the members, the leader among them, holds the entry at `level`."""
+        return cls("quorum", level)
+
+    @classmethod
+    def sync(cls, level: Level = "applied") -> AckPolicy:
+        """All members hold the entry at `level`."""
+        return cls("sync", level)
+
+    @classmethod
+    def parse(cls, text: str) -> AckPolicy:
+        """Read a policy from text such as `semi_sync:1/received`. Raises `ConfigurationError`."""
+        match = re.fullmatch(r"(async|semi_sync|quorum|sync)(?::(\d+))?(?:/(\w+))?", text.strip())
+        if match is None:
+            raise ConfigurationError(
+                f"unknown ack policy {text!r}",
+                hint="async, semi_sync:K, quorum or sync, then /received, /durable or /applied",
+            )
+        who, count, level = match.groups()
+        default = "applied" if who == "sync" else "durable"
+        return cls(who, level or default, int(count or (1 if who == "semi_sync" else 0)))  # type: ignore[arg-type]
+
+    def followers_needed(self, members: int) -> int:
+        """How many of the `members - 1` followers must hold an entry."""
+        match self.who:
+            case "async":
+                return 0
+            case "semi_sync":
+                return self.count
+            case "quorum":
+                return members // 2
+            case "sync":
+                return members - 1
+
+    def __str__(self) -> str:
+        default = "applied" if self.who == "sync" else "durable"
+        count = f":{self.count}" if self.count else ""
+        return f"{self.who}{count}" + ("" if self.level == default else f"/{self.level}")
+
+
+def _check_range(name: str, value: float, low: float, high: float, unit: str = "") -> None:
+    if not low <= value <= high:
+        raise ConfigurationError(f"{name} is {value}{unit}", hint=f"it must lie between {low} and {high}{unit}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """The bound of every queue, batch and wait in a replica. What happens at each stands in docs/protocol.md."""
+
+    transaction_bytes_max: int = 4 * 1024 * 1024
+    """SQL text and parameters of one client transaction; larger ones are refused."""
+    reply_bytes_max: int = 64 * 1024
+    """Rows returned by one write (they travel in the entry); more is refused."""
+    read_rows_max: int = 100_000
+    """Rows returned by one read; more is refused."""
+    group_transactions_max: int = 256
+    """Client transactions that the leader puts into one entry."""
+    waiting_transactions_max: int = 10_000
+    """Client transactions waiting on the leader; more are refused with `OverloadedError`."""
+    unacknowledged_bytes_max: int = 8 * 1024 * 1024
+    """Bytes on the way to one follower before it leaves the live stream for catch-up."""
+    catch_up_bytes_max: int = 1024 * 1024
+    """Entries sent in answer to one fetch."""
+    segment_bytes_max: int = 16 * 1024 * 1024
+    """Size at which the replication log starts a new segment file."""
+    statement_timeout_s: float = 30.0
+    """A statement that runs longer is interrupted and refused."""
+    disk_bytes_max: int = 0
+    """Bytes that a replica may write to its replication log; 0 is no bound. Shows what a full disk does."""
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            low = 0 if name == "disk_bytes_max" else 0.001 if name == "statement_timeout_s" else 1
+            _check_range(name, getattr(self, name), low, 2**40)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timing:
+    """How often a replica speaks and how long it waits, in milliseconds."""
+
+    tick_ms: float = 20.0
+    heartbeat_ms: float = 100.0
+    """Longest silence of a leader towards its followers."""
+    fetch_retry_ms: float = 250.0
+    """A follower asks again for missing entries after this."""
+    ack_timeout_ms: float = 5_000.0
+    """A write that waits longer for its ack policy is answered as indefinite."""
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            _check_range(name, getattr(self, name), 1, 600_000, " ms")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClusterConfig:
+    """One cluster: a leader, its followers, a broker between them.
+
+    `broker` is an MQTT URL (`mqtt://user:password@host:1883`, `mqtts://...`), `"mosquitto"`, `"amqtt"`, or `None`
+    for mosquitto when it is on PATH and amqtt otherwise. `directory` holds every replica's files; `None` means a
+    temporary directory that is removed at the end. `follower_delay_ms` is added to every message that a
+    follower receives from another replica. Raises `ConfigurationError`.
+    """
+
+    followers: int = 2
+    log_format: LogFormatName = "logical"
+    ack: AckPolicy = field(default_factory=AckPolicy.quorum)
+    broker: str | None = None
+    directory: Path | None = None
+    follower_delay_ms: float = 0.0
+    page_size: int = 4096
+    limits: Limits = field(default_factory=Limits)
+    timing: Timing = field(default_factory=Timing)
+    start_timeout_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        _check_range("followers", self.followers, 0, 15)
+        if self.log_format not in LOG_FORMATS:
+            raise ConfigurationError(f"unknown log format {self.log_format!r}", hint="one of " + ", ".join(LOG_FORMATS))
+        if self.ack.count > self.followers:
+            raise ConfigurationError(
+                f"ack policy {self.ack} with {self.followers} followers", hint="it could never be met; add followers"
+            )
+        _check_range("follower_delay_ms", self.follower_delay_ms, 0, 60_000, " ms")
+        if self.page_size not in {512 << n for n in range(8)}:
+            raise ConfigurationError(f"page_size is {self.page_size}", hint="a power of two from 512 to 65536")
+        _check_range("start_timeout_s", self.start_timeout_s, 0.1, 600, " s")
+
+    @property
+    def replica_names(self) -> tuple[str, ...]:
+        """`replica-1` (the first leader), `replica-2`, ..."""
+        return tuple(f"replica-{n}" for n in range(1, self.followers + 2))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplicaConfig:
+    """What one replica process needs to know; made by the cluster, passed to the process as JSON."""
+
+    name: str
+    members: tuple[str, ...]
+    cluster_id: str
+    broker_url: str
+    directory: Path
+    log_format: LogFormatName
+    ack: AckPolicy
+    link_delay_ms: float
+    page_size: int
+    limits: Limits
+    timing: Timing
