@@ -1,0 +1,61 @@
+"""What the core knows of its own replication log without reading it: the last position and where terms begin.
+
+Memory grows with the number of terms, never with the number of entries.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from workbench.protocol.messages import Position
+
+
+class LogView:
+    """The positions of entries 1..last, compressed into (term, first index of that term)."""
+
+    def __init__(self, term_starts: Sequence[tuple[int, int]] = (), last_index: int = 0) -> None:
+        self._terms = [term for term, _ in term_starts]
+        self._firsts = [first for _, first in term_starts]
+        self._last_index = last_index
+
+    @property
+    def last(self) -> Position:
+        """Position of the last entry; `Position(0, 0)` when there is none."""
+        return Position(self._terms[-1], self._last_index) if self._last_index else Position()
+
+    def term_at(self, index: int) -> int | None:
+        """Term of the entry at `index`; 0 before the first entry, None beyond the last."""
+        if index > self._last_index:
+            return None
+        return self._terms[bisect_right(self._firsts, index) - 1] if index > 0 else 0
+
+    def holds(self, position: Position) -> bool:
+        """Whether the log has an entry at `position`; it always has `Position(0, 0)`."""
+        return self.term_at(position.index) == position.term
+
+    def position_at(self, index: int) -> Position:
+        """Position of the entry at `index`, which must not lie beyond the last."""
+        term = self.term_at(index)
+        assert term is not None, f"no entry at {index}, the last is {self._last_index}"
+        return Position(term, index)
+
+    def before_term_at(self, index: int) -> Position:
+        """Position of the last entry whose term is older than that of the entry at `index`."""
+        first = self._firsts[bisect_right(self._firsts, index) - 1]
+        return self.position_at(first - 1)
+
+    def append(self, position: Position) -> None:
+        """Take note of the entry that follows the last."""
+        assert position.index == self._last_index + 1, f"{position} does not follow {self.last}"
+        if not self._terms or position.term > self._terms[-1]:
+            self._terms.append(position.term)
+            self._firsts.append(position.index)
+        assert position.term == self._terms[-1], f"{position} goes back in time behind {self.last}"
+        self._last_index = position.index
+
+    def truncate(self, after: int) -> None:
+        """Forget every entry behind index `after`."""
+        keep = bisect_right(self._firsts, after)
+        del self._terms[keep:], self._firsts[keep:]
+        self._last_index = min(self._last_index, after)

@@ -1,0 +1,81 @@
+"""The leader's view of its followers: how far each is, and how many bytes are on the way to it.
+
+A follower with more than `Limits.unacknowledged_bytes_max` on the way is *behind*: the leader stops sending it live
+entries, so that they do not pile up in the broker, and waits for it to fetch. While anybody is behind, entries go
+to the others one by one instead of through the broadcast topic, which nobody can be left out of.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+
+from workbench.config import Level
+from workbench.protocol.messages import Progress
+
+
+class FollowerProgress:
+    """One follower as the leader knows it. Indices count only entries that match the leader's log."""
+
+    __slots__ = ("applied", "behind", "durable", "heard_at", "name", "received", "streamed_from")
+
+    def __init__(self, name: str, streamed_from: int) -> None:
+        self.name = name
+        self.streamed_from = streamed_from
+        """Last index before the live stream; a new leader takes a follower for up to date until it has heard of it."""
+        self.received = 0
+        self.durable = 0
+        self.applied = 0
+        self.behind = False
+        self.heard_at = 0
+
+    def update(self, progress: Progress, at: int) -> None:
+        """Take what the follower reported; reports may arrive out of order, and progress never goes back."""
+        self.received = max(self.received, progress.received)
+        self.durable = max(self.durable, progress.durable)
+        self.applied = max(self.applied, progress.applied)
+        self.heard_at = at
+
+    @property
+    def unacknowledged_after(self) -> int:
+        """Entries behind this index are on the way, as far as the leader knows."""
+        return max(self.received, self.streamed_from)
+
+    def at(self, level: Level) -> int:
+        """The index up to which the follower holds everything at `level`."""
+        match level:
+            case "received":
+                return self.received
+            case "durable":
+                return self.durable
+            case "applied":
+                return self.applied
+
+
+class ShippedWindow:
+    """Sizes of the newest shipped entries, enough to say how many bytes lie behind an index."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._indices: deque[int] = deque()
+        self._totals: deque[int] = deque()
+        self._total = 0
+
+    def add(self, index: int, size: int) -> None:
+        """An entry of `size` bytes was shipped."""
+        self._total += size
+        self._indices.append(index)
+        self._totals.append(self._total)
+        while self._total - self._totals[0] > 2 * self._bytes_max:
+            self._indices.popleft()
+            self._totals.popleft()
+
+    def bytes_after(self, index: int) -> int:
+        """Bytes of the entries behind `index`; at least the bound's double where the window no longer reaches."""
+        if not self._indices or index >= self._indices[-1]:
+            return 0
+        place = bisect_right(self._indices, index)
+        if place:
+            return self._total - self._totals[place - 1]
+        whole = index + 1 == self._indices[0] and self._total <= 2 * self._bytes_max
+        return self._total if whole else 2 * self._bytes_max + 1
