@@ -1,0 +1,186 @@
+"""A disk that forgets: `Files` whose power can be cut, and whose syncs can fail.
+
+Writes go to real files at once (so that SQLite sees them, as through the page cache), and are remembered for each
+file until it is synced. `power_loss` then leaves what a real disk might: of every unsynced write any sectors, of
+every unsynced truncation or change of a name either state (names of one directory change in order, as in a journal),
+and nothing else. Contract: what was synced is always left whole.
+
+- `power_after(n)`: the n-th operation from now on raises `PowerCut`, and so do all that follow.
+- `fail_sync()`: the next sync fails as fsync does: the pages count as clean from then on but never reach the disk.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from random import Random
+
+from workbench.storage.files import Buffer, LocalFile, LocalFiles, OpenFile
+
+SECTOR_BYTES = 512
+
+
+class PowerCut(BaseException):
+    """The machine is off. Not an `Exception`: nothing that handles errors may go on."""
+
+
+class _Content:
+    """What one file (not one name) holds durably, and what was done to it since: (offset, data), or (size, None)."""
+
+    def __init__(self, durable: bytes = b"") -> None:
+        self.durable = bytearray(durable)
+        self.unsynced: list[tuple[int, bytes | None]] = []
+
+    def settle(self) -> None:
+        for place, data in self.unsynced:
+            if data is None:
+                _set_length(self.durable, place)
+            else:
+                _write(self.durable, place, data)
+        self.unsynced.clear()
+
+    def tear(self, random: Random) -> None:
+        """Keep what a power loss may leave of the unsynced operations."""
+        keep = random.choice((0.0, 0.5, 0.9, 1.0))
+        for place, data in self.unsynced:
+            if data is None:
+                if random.random() < keep:
+                    _set_length(self.durable, place)
+                continue
+            if random.random() < keep:  # the new length may arrive without the data
+                _set_length(self.durable, max(len(self.durable), place + int(random.random() * (len(data) + 1))))
+            start = 0
+            while start < len(data):
+                end = min(len(data), start + SECTOR_BYTES - (place + start) % SECTOR_BYTES)
+                if random.random() < keep:
+                    _write(self.durable, place + start, data[start:end])
+                start = end
+        self.unsynced.clear()
+
+
+def _set_length(content: bytearray, size: int) -> None:
+    del content[size:]
+    content.extend(bytes(size - len(content)))
+
+
+def _write(content: bytearray, offset: int, data: bytes) -> None:
+    if len(content) < offset:
+        _set_length(content, offset)
+    content[offset : offset + len(data)] = data
+
+
+class _FaultyFile(LocalFile):
+    def __init__(self, disk: FaultyFiles, path: Path, *, counted: bool) -> None:
+        self._disk = disk
+        self._content = disk.content(path)
+        super().__init__(disk, path, counted=counted)
+        disk.opened.append(self)
+
+    def _write(self, data: Buffer, offset: int) -> int:
+        self._disk.step()
+        self._content.unsynced.append((offset, bytes(data)))
+        return super()._write(data, offset)
+
+    def _cut(self, size: int) -> None:
+        self._disk.step()
+        self._content.unsynced.append((size, None))
+        super()._cut(size)
+
+    def _flush(self) -> None:
+        self._disk.step()
+        if self._disk.sync_fails:
+            self._disk.sync_fails = False
+            self._content.unsynced.clear()
+            raise OSError(errno.EIO, "Input/output error")
+        self._content.settle()
+
+
+class FaultyFiles(LocalFiles):
+    def __init__(self, *, bytes_max: int = 0) -> None:
+        super().__init__(bytes_max=bytes_max)
+        self.steps = 0
+        self.sync_fails = False
+        self.opened: list[_FaultyFile] = []
+        self._cut_at: int | None = None
+        self._names: dict[Path, _Content] = {}
+        self._durable_names: dict[Path, _Content] = {}
+        self._unsynced_names: dict[Path, list[dict[Path, _Content | None]]] = {}
+
+    def power_after(self, operations: int) -> None:
+        self._cut_at = self.steps + operations
+
+    def fail_sync(self) -> None:
+        self.sync_fails = True
+
+    def step(self) -> None:
+        """One operation on the disk is about to happen."""
+        if self._cut_at is not None and self.steps >= self._cut_at:
+            raise PowerCut
+        self.steps += 1
+
+    def content(self, path: Path) -> _Content:
+        """What is remembered of the file at `path`; a name that is new is not durable yet."""
+        if path not in self._names:
+            if path.exists():
+                self._names[path] = self._durable_names[path] = _Content(path.read_bytes())
+            else:
+                self.step()
+                self._change_names(path.parent, {path: _Content()})
+        return self._names[path]
+
+    def kill(self) -> None:
+        """End the process but not the machine: everything written is still seen, and still not durable."""
+        for file in self.opened:
+            file.close()
+        self.opened.clear()
+        self._counted.clear()
+        self._cut_at = None
+        self.sync_fails = False
+
+    def power_loss(self, random: Random) -> None:
+        """Turn the machine off and on: only what was durable, and a random part of the rest, is left."""
+        self.kill()
+        for changes in self._unsynced_names.values():
+            for change in changes[: random.choice((0, len(changes), int(random.random() * (len(changes) + 1))))]:
+                _apply(self._durable_names, change)
+        for path in self._names:
+            path.unlink(missing_ok=True)
+        for path, content in self._durable_names.items():
+            content.tear(random)
+            path.write_bytes(content.durable)
+        self._names = dict(self._durable_names)
+        self._unsynced_names.clear()
+
+    def _open(self, path: Path, *, counted: bool) -> OpenFile:
+        return _FaultyFile(self, path, counted=counted)
+
+    def _replace(self, source: Path, target: Path) -> None:
+        self.step()
+        if target.exists():
+            self.content(target)
+        self._change_names(target.parent, {target: self._names[source], source: None})
+        os.replace(source, target)
+
+    def _unlink(self, path: Path) -> None:
+        self.step()
+        self.content(path)
+        self._change_names(path.parent, {path: None})
+        super()._unlink(path)
+
+    def _flush_directory(self, directory: Path) -> None:
+        self.step()
+        for change in self._unsynced_names.pop(directory, []):
+            _apply(self._durable_names, change)
+
+    def _change_names(self, directory: Path, change: dict[Path, _Content | None]) -> None:
+        self._unsynced_names.setdefault(directory, []).append(change)
+        _apply(self._names, change)
+
+
+def _apply(names: dict[Path, _Content], change: dict[Path, _Content | None]) -> None:
+    for path, content in change.items():
+        if content is None:
+            names.pop(path, None)
+        else:
+            names[path] = content

@@ -1,0 +1,62 @@
+"""What a replica asks of its database: `Store`.
+
+A store is synchronous and belongs to one thread. It never decides anything about replication: the core says
+what to execute, commit, apply or read, and the driver calls the store in that order.
+
+Ordering contract, for the leader: `execute` -> (the entry is appended to the replication log and synced) ->
+`commit`. Between `execute` and `commit` no other call but `abandon` is allowed, so nobody reads what is not logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from workbench.protocol.messages import Entry, Position, Statement, Transaction
+from workbench.protocol.outcomes import Execution, QueryResult, Refused
+
+__all__ = ["Execution", "QueryResult", "Refused", "Store"]
+
+
+class Store(Protocol):
+    """One replica's database."""
+
+    @property
+    def applied(self) -> Position:
+        """Position of the last entry whose effects the database holds. After opening: where recovery must go on."""
+        ...
+
+    def execute(self, group: Sequence[Transaction], position: Position) -> Execution:
+        """Execute `group` as the content of the entry at `position`, each transaction whole or not at all.
+
+        An execution without members has been undone already; it needs neither `commit` nor `abandon`.
+        Raises `StorageError` when the database itself fails.
+        """
+        ...
+
+    def commit(self) -> None:
+        """Make the executed group visible to reads. The entry is durable in the log by now."""
+        ...
+
+    def abandon(self) -> None:
+        """Undo the executed group, which was never logged."""
+        ...
+
+    def apply(self, entries: Sequence[Entry]) -> None:
+        """Apply entries that follow `applied` without a gap, all of them or none.
+
+        Raises `DivergedError` where an entry does not fit the database.
+        """
+        ...
+
+    def query(self, statement: Statement) -> QueryResult:
+        """Run one read-only statement on what is applied."""
+        ...
+
+    def digest(self) -> dict[str, str]:
+        """Table name -> hex digest over its rows in key order; comparable across replicas and log formats."""
+        ...
+
+    def close(self) -> None:
+        """Release files; the store can be opened again at the same place."""
+        ...
