@@ -1,0 +1,250 @@
+"""Turns the core's effects into I/O: one event loop for messages and time, one thread for storage.
+
+The loop drains everything that waits in the inbox before the core sees it, so that a busy leader forms large groups
+and a late message counts before a timeout does. Replies made in one turn of the loop travel in one message for each
+client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine, Iterable, Sequence
+
+from workbench.config import ReplicaConfig
+from workbench.errors import CodecError
+from workbench.protocol.codec import decode, encode
+from workbench.protocol.effects import Broadcast, Effect, Reply, SaveTerm, Send, StorageEffect
+from workbench.protocol.inputs import Input, Received, Tick
+from workbench.protocol.messages import (
+    AppendEntries,
+    Appoint,
+    Fetch,
+    Inspect,
+    Message,
+    Mismatch,
+    Progress,
+    ReplicaStatus,
+    ReplyBatch,
+    SetLinkDelay,
+)
+from workbench.protocol.replica import Replica
+from workbench.protocol.state import ReplicaState
+from workbench.replica.counters import Counters
+from workbench.replica.storage import ReplicaStorage, StorageAnswer
+from workbench.replica.storage_thread import StorageThread
+from workbench.transport.base import Inbound, Transport
+from workbench.transport.links import Link, Links
+from workbench.transport.topics import Topics
+
+_logger = logging.getLogger(__name__)
+
+
+class ReplicaDriver:
+    """One replica at work. Give `receive` to the transport as its handler, then `start`, then wait for `ended`."""
+
+    def __init__(self, config: ReplicaConfig) -> None:
+        self._config = config
+        self._topics = Topics(config.cluster_id)
+        self._counters = Counters()
+        self._links = Links(Link(delay_ms=config.link_delay_ms))
+        self._loop = asyncio.get_running_loop()
+        self._inbox: list[Message] = []
+        self._replies: dict[str, list[Reply]] = {}
+        self._turn_due = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        """Never has a result; has the exception that ended the replica."""
+
+    async def start(self, transport: Transport) -> None:
+        """Recover from disk, then listen. Raises `StorageError`, `LogCorruption` or `BrokerError`."""
+        config = self._config
+        self._transport = transport
+        self._storage = ReplicaStorage(config, self._counters)
+        recovered = self._storage.recover()
+        state = ReplicaState.recover(
+            name=config.name,
+            members=config.members,
+            log_format=config.log_format,
+            ack=config.ack,
+            limits=config.limits,
+            timing=config.timing,
+            recovered=recovered,
+        )
+        self._core = Replica(state)
+        self._thread = StorageThread(self._storage, answered=self._on_answer, failed=self._fail)
+        self._control_topic = self._topics.replica_control(config.name)
+        others = (self._topics.log_of(name) for name in config.members if name != config.name)
+        await transport.subscribe(self._control_topic, self._topics.replica_inbox(config.name), *others)
+        self._begin(self._tick())
+        _logger.info("%s is up in term %d with its log at %s", config.name, state.term, state.log.last)
+
+    async def stop(self) -> None:
+        """Finish what storage has been given and leave the disk in order."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._thread.stop()
+        self._storage.close()
+
+    # Messages in.
+
+    def receive(self, batch: Sequence[Inbound]) -> None:
+        """Handler of the transport: decode, hold back what a link delays, and wake the core once."""
+        self._counters.messages_in += len(batch)
+        for topic, payload in batch:
+            self._counters.bytes_in += len(payload)
+            try:
+                message = decode(payload)
+            except CodecError as error:
+                self._counters.bad_messages += 1
+                _logger.warning("dropped a message on %s: %s", topic, error)
+                continue
+            if topic == self._control_topic:
+                self._on_control(message)
+            else:
+                self._admit(message, len(payload))
+
+    def _admit(self, message: Message, size: int) -> None:
+        sender = _sender(message)
+        if not sender:
+            self._enqueue(message)
+            return
+        now = time.monotonic_ns()
+        for due in self._links.admit(sender, size, now):
+            if due <= now:
+                self._enqueue(message)
+            else:
+                self._loop.call_later((due - now) / 1e9, self._enqueue, message)
+
+    def _enqueue(self, message: Message) -> None:
+        self._inbox.append(message)
+        if not self._turn_due:
+            self._turn_due = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Give the core everything that is waiting."""
+        self._turn_due = False
+        messages, self._inbox = tuple(self._inbox), []
+        self._counters.inbox_max = max(self._counters.inbox_max, len(messages))
+        self._handle(Received(time.monotonic_ns(), messages))
+
+    def _on_answer(self, answer: StorageAnswer) -> None:
+        if isinstance(answer, Send):
+            self._carry_out([answer])
+        else:
+            self._handle(answer)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.timing.tick_ms / 1e3)
+            self._handle(Tick(time.monotonic_ns()))
+
+    # Effects out.
+
+    def _handle(self, happened: Input) -> None:
+        if self.ended.done():
+            return
+        try:
+            self._carry_out(self._core.handle(happened))
+        except Exception as error:
+            self._fail(error)
+
+    def _carry_out(self, effects: Iterable[Effect]) -> None:
+        storage: list[StorageEffect] = []
+        for effect in effects:
+            match effect:
+                case Send(to, message):
+                    self._publish(self._topics.replica_inbox(to), message)
+                case Broadcast(message):
+                    self._publish(self._topics.log_of(self._config.name), message)
+                case Reply(client):
+                    self._hold_reply(client, effect)
+                case SaveTerm():
+                    self._storage.save_term(effect)
+                case _:
+                    storage.append(effect)
+        if storage:
+            self._thread.submit(storage)
+
+    def _publish(self, topic: str, message: Message) -> None:
+        frame = encode(message)
+        self._counters.messages_out += 1
+        self._counters.bytes_out += len(frame)
+        self._transport.publish(topic, frame)
+
+    def _hold_reply(self, client: str, reply: Reply) -> None:
+        if not self._replies:
+            self._loop.call_soon(self._send_replies)
+        self._replies.setdefault(client, []).append(reply)
+
+    def _send_replies(self) -> None:
+        held, self._replies = self._replies, {}
+        leader = self._core.state.leader
+        for client, replies in held.items():
+            writes = tuple(write for reply in replies for write in reply.writes)
+            reads = tuple(read for reply in replies for read in reply.reads)
+            self._publish(self._topics.client_inbox(client), ReplyBatch(self._config.name, leader, writes, reads))
+
+    # Control.
+
+    def _on_control(self, message: Message) -> None:
+        match message:
+            case Appoint():
+                self._enqueue(message)
+                self._turn()
+                self._begin(self._report(message.request, message.reply_to, digests=False))
+            case SetLinkDelay(delay_ms=delay_ms):
+                for name in self._config.members:
+                    self._links.change(name, Link(delay_ms=delay_ms))
+                self._begin(self._report(message.request, message.reply_to, digests=False))
+            case Inspect(digests=digests):
+                self._begin(self._report(message.request, message.reply_to, digests=digests))
+            case _:
+                self._counters.bad_messages += 1
+                _logger.warning("dropped a %s on the control topic", type(message).__name__)
+
+    async def _report(self, request: int, reply_to: str, *, digests: bool) -> None:
+        taken = await self._thread.digest() if digests else {}
+        state = self._core.state
+        status = ReplicaStatus(
+            request=request,
+            name=state.name,
+            role=self._core.role.value,
+            term=state.term,
+            leader=state.leader,
+            last=state.log.last,
+            durable=state.durable,
+            applied=state.applied,
+            committed=state.committed,
+            counters=self._counters.as_dict(),
+            digests=taken,
+        )
+        self._publish(self._topics.client_inbox(reply_to), status)
+
+    # Ends.
+
+    def _begin(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self.ended.done():
+            self.ended.set_exception(error)
+
+
+def _sender(message: Message) -> str:
+    """The replica that sent a message; empty for a client's."""
+    match message:
+        case AppendEntries(leader=name) | Mismatch(leader=name) | Progress(replica=name) | Fetch(replica=name):
+            return name
+        case _:
+            return ""

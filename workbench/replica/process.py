@@ -1,0 +1,60 @@
+"""A replica as an operating-system process: `python -m workbench.replica CONFIG.json`.
+
+Its standard input is a pipe from whoever started it; it ends when that closes, or at SIGTERM. An error that ends it
+is the last line of its log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from workbench import config_file
+from workbench.config import ReplicaConfig
+from workbench.errors import WorkbenchError
+from workbench.event_loop import run_in_loop
+from workbench.parent import exit_when_parent_dies
+from workbench.replica.driver import ReplicaDriver
+from workbench.transport.mqtt import connect_mqtt
+
+EXIT_FAILED = 1
+
+_logger = logging.getLogger(__name__)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one replica until it is told to stop; return the process's exit code."""
+    exit_when_parent_dies()
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s.%(msecs)03d %(levelname)s %(message)s", datefmt="%H:%M:%S"
+    )
+    (path,) = sys.argv[1:] if arguments is None else arguments
+    config = config_file.load(Path(path), ReplicaConfig)
+    try:
+        run_in_loop(run(config))
+    except WorkbenchError as error:
+        _logger.error("%s", error)
+        return EXIT_FAILED
+    return 0
+
+
+async def run(config: ReplicaConfig) -> None:
+    """Run one replica until SIGTERM. Raises what ended it otherwise."""
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    driver = ReplicaDriver(config)
+    identifier = f"{config.cluster_id}-{config.name}"
+    async with await connect_mqtt(config.broker_url, identifier=identifier, handler=driver.receive) as transport:
+        await driver.start(transport)
+        ends = [asyncio.ensure_future(end) for end in (stopped.wait(), driver.ended, transport.closed())]
+        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            if end not in done:
+                end.cancel()
+        failures = [error for end in done if (error := end.exception()) is not None]
+        if failures:
+            raise failures[0]
+        await driver.stop()

@@ -1,0 +1,69 @@
+"""The one thread on which a replica's storage works, so that heartbeats never wait for a disk or a long statement.
+
+Effects are carried out in the order in which they were submitted. Answers, and the error that ends everything,
+come back on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+
+from workbench.protocol.effects import StorageEffect
+from workbench.replica.storage import ReplicaStorage, StorageAnswer
+
+
+class StorageThread:
+    """Runs storage effects; calls `answered` on the loop with each answer, `failed` with the error that stopped it."""
+
+    def __init__(
+        self,
+        storage: ReplicaStorage,
+        *,
+        answered: Callable[[StorageAnswer], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._storage = storage
+        self._answered = answered
+        self._failed = failed
+        self._loop = asyncio.get_running_loop()
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
+        self._thread.start()
+
+    def submit(self, effects: Sequence[StorageEffect]) -> None:
+        """Carry out effects behind those submitted before."""
+        self._jobs.put(lambda: self._perform(effects))
+
+    async def digest(self) -> dict[str, str]:
+        """The digests of the database, taken between effects."""
+        future: asyncio.Future[dict[str, str]] = self._loop.create_future()
+
+        def job() -> None:
+            digest = self._storage.digest()
+            self._call(lambda: None if future.cancelled() else future.set_result(digest))
+
+        self._jobs.put(job)
+        return await future
+
+    async def stop(self) -> None:
+        """Finish what was submitted, then end the thread."""
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _perform(self, effects: Sequence[StorageEffect]) -> None:
+        for answer in self._storage.perform(effects):
+            self._call(lambda answer=answer: self._answered(answer))  # type: ignore[misc]
+
+    def _run(self) -> None:
+        try:
+            while (job := self._jobs.get()) is not None:
+                job()
+        except Exception as error:
+            failure = error
+            self._call(lambda: self._failed(failure))
+
+    def _call(self, function: Callable[[], None]) -> None:
+        self._loop.call_soon_threadsafe(function)
