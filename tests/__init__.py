@@ -8,8 +8,8 @@ cluster/    whole clusters of real processes
 browser/    notebooks in a real browser
 
 Rules. A test holds a claim: it fails when the claim is broken, and its name says the claim. No sleeping where an event
-can be awaited; no statement about how long something takes; loopback only; what a test starts, it ends. Randomness comes
-from a seed, and a failure prints it. One contract suite per interface runs against each implementation. Warnings are
-errors. A test that needs a program says so (see programs.py). `make test` runs all; one file:
+can be awaited; no statement about how long something takes; loopback only; what a test starts, it ends. Randomness
+comes from a seed, and a failure prints it. One contract suite per interface runs against each implementation. Warnings
+are errors. A test that needs a program says so (see programs.py). `make test` runs all; one file:
 `.venv/bin/python -m pytest tests/unit/test_house.py`.
 """
