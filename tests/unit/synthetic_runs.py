@@ -1,0 +1,127 @@
+"""Small invented runs of each experiment, for tests of charts and reports: written as folders, as real ones are."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workbench.checkers.verdict import Verdict
+from workbench.results import RunFolder
+
+Row = dict[str, Any]
+
+
+def log_formats_run(root: Path, *, empty: bool = False) -> RunFolder:
+    """Statement small and diverging, wal large, logical between."""
+    costs = {"statement": (105.0, 12.1, 6.4), "wal": (4210.0, 16.3, 8.9), "logical": (168.0, 21.7, 14.2)}
+    summary = [
+        {
+            "cell": f"log_format={name}",
+            "log_format": name,
+            "writes": 0 if empty else 12_000,
+            "entries": 0 if empty else 4_000,
+            "body_bytes_per_write": body,
+            "leader_execute_us_per_write": execute,
+            "follower_apply_us_per_write": apply,
+        }
+        for name, (body, execute, apply) in costs.items()
+    ]
+    cells: list[Row] = [
+        {
+            "log_format": name,
+            "cause": cause,
+            "outcome": "diverged" if name == "statement" and cause != "deterministic" else "converged",
+            "statements": 5,
+            "example": "replica-1: 7; replica-2: 8",
+        }
+        for name, cause in itertools.product(costs, ("deterministic", "random", "current_time"))
+    ]
+    tables = {} if empty else {"convergence": cells}
+    return write(root, "log_formats", "What exactly does the leader send?", summary, tables, empty=empty)
+
+
+def write_latency_run(root: Path, *, empty: bool = False) -> RunFolder:
+    """Under sync and quorum a write waits for the delay, under async it does not."""
+    random = np.random.default_rng(1)
+    summary, latencies = [], []
+    for ack, delay in itertools.product(("async", "semi_sync:1", "quorum", "sync", "sync/durable"), (0.0, 20.0)):
+        base = {"async": 0.6, "sync": 1.1}.get(ack, 0.9)
+        values = base * random.lognormal(0, 0.35, 200) + (0 if ack == "async" else delay)
+        cell = f"ack={ack}, followers=2, follower_delay_ms={delay:g}"
+        percentiles = {f"latency_ms_p{p}": float(np.percentile(values, p)) for p in (50, 90, 99)}
+        summary.append(
+            {
+                "cell": cell,
+                "ack": ack,
+                "followers": 2,
+                "follower_delay_ms": delay,
+                "writes": 0 if empty else 200,
+                "achieved_rate_per_s": 199.0,
+                **percentiles,
+            }
+        )
+        latencies += [{"cell": cell, "latency_ms": float(value)} for value in values]
+    tables = {} if empty else {"latencies": latencies}
+    return write(root, "write_latency", "How long does a write wait for its followers?", summary, tables, empty=empty)
+
+
+def stale_reads_run(root: Path, *, empty: bool = False, unknown: bool = False) -> RunFolder:
+    """Reads of any replica grow stale with the delay; reads of the leader never do. `unknown`: reads, no writes."""
+    random = np.random.default_rng(2)
+    summary: list[Row] = []
+    by_replica: list[Row] = []
+    ages: list[Row] = []
+    for ack, policy, delay in itertools.product(("async", "sync"), ("leader", "sticky", "any"), (0.0, 10.0, 40.0)):
+        known = 0.0 if policy == "leader" else 0.004 + delay / 150
+        acknowledged = 0.0 if ack == "sync" else known
+        cell: Row = {"ack": ack, "read_policy": policy, "follower_delay_ms": delay}
+        rates = {"stale_rate": known, "stale_rate_acknowledged": acknowledged}
+        bounds = {f"{name}_low": max(rate - 0.01, 0) for name, rate in rates.items()}
+        bounds |= {f"{name}_high": rate + 0.012 for name, rate in rates.items()}
+        if empty or unknown:
+            rates, acknowledged = dict.fromkeys(rates, float("nan")), 0.0
+        summary.append({**cell, "cell": str(cell), "reads": 0 if empty else 640, **rates, **bounds})
+        for replica in ("replica-1", "replica-2", "replica-3"):
+            rate = float("nan") if unknown else 0.0 if replica == "replica-1" else acknowledged * 1.4
+            reads = 0 if policy == "leader" and replica != "replica-1" else 210
+            role = "leader" if replica == "replica-1" else "follower"
+            by_replica.append(
+                {**cell, "replica": replica, "role": role, "reads": reads, "stale_rate_acknowledged": rate}
+            )
+        count = int(640 * acknowledged)
+        ages += [{**cell, "age_ms": float(age)} for age in random.uniform(0, delay + 3, count)]
+    tables = {} if empty else {"by_replica": by_replica, "ages": ages}
+    return write(root, "stale_reads", "How often does a read return the past?", summary, tables, empty=empty)
+
+
+def write(
+    root: Path, experiment: str, question: str, summary: list[Row], tables: dict[str, list[Row]], *, empty: bool
+) -> RunFolder:
+    """The run as a folder under `root`."""
+    writer = RunFolder.create(
+        root,
+        experiment=experiment,
+        title=question,
+        question=question,
+        parameters={"followers": 2, "ack": ("async", "sync"), "duration_s": 1.0},
+        seed=7,
+        profile="quick",
+        broker={"name": "mosquitto", "version": "2.0.21", "settings": {"set_tcp_nodelay": "true"}},
+    )
+    writer.note(claims={"first_claim": "Something holds on any machine.", "second_claim": "Something else does."})
+    second = Verdict.unknown("no reads were made") if empty else Verdict.valid("seen 12 times", reads=640)
+    return writer.finish(
+        summary=pd.DataFrame(summary),
+        tables={name: pd.DataFrame(rows) for name, rows in tables.items()},
+        verdicts={"first_claim": Verdict.valid("p50 is 21 ms"), "second_claim": second},
+        checks={"convergence": Verdict.valid("digests are equal")},
+        invariants={"converged": True, "lost_acknowledged_writes": 0},
+    )
+
+
+RUNS: dict[str, Callable[..., RunFolder]] = {"log_formats": log_formats_run, "write_latency": write_latency_run, "stale_reads": stale_reads_run}

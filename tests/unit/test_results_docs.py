@@ -1,0 +1,71 @@
+"""docs/results.md tells what the code does: its tables are held against schema, files and columns."""
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from tests.unit.histories import history, read, write
+from workbench.checkers import staleness
+from workbench.metrics import lag, lag_summary, latency_summary, rate_summary
+from workbench.operation_rows import markdown_table
+from workbench.results import RunFolder
+
+PAGE = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+
+
+def section(title):
+    return PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def first_cells(text):
+    """Names in the first column of the tables of `text`; `_p90` is short for the last whole name's part before `_`."""
+    names, whole = [], ""
+    for line in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE):
+        for name in re.findall(r"`([^`]+)`", line):
+            if name.startswith("_"):
+                names.append(re.sub(r"_(mean|p50)$", "", whole) + name)
+            else:
+                whole = name
+                names.append(name)
+    return names
+
+
+def test_the_table_of_operations_is_the_schema():
+    shown = re.search(r"<!-- operations:.*?-->\n(.*?)<!-- end of operations -->", PAGE, re.DOTALL)
+    assert shown is not None
+    assert shown[1] == markdown_table(), "replace it by what workbench.operation_rows.markdown_table() returns"
+
+
+def test_every_field_of_run_json_is_explained(tmp_path):
+    run = RunFolder.create(tmp_path, experiment="any").finish(summary=pd.DataFrame({"cell": ["a"]}))
+    fields = json.loads((run.path / "run.json").read_text(encoding="utf-8"))
+    assert first_cells(section("`run.json`")) == list(fields)
+    assert set(fields["machine"]) <= set(re.findall(r"`(\w+)`", section("`run.json`")))
+
+
+def test_every_file_is_explained(tmp_path):
+    writer = RunFolder.create(tmp_path, experiment="any")
+    _ = writer.rollback_directory
+    writer.finish(tables={"lag": pd.DataFrame({"a": [1]})})
+    present = {path.name + "/" * path.is_dir() for path in writer.path.iterdir()}
+    explained = {name.replace("tables/<name>.parquet", "tables/") for name in first_cells(PAGE.split("\n## ")[0])}
+    assert explained == present
+
+
+def test_every_column_of_checkers_and_metrics_is_explained():
+    operations = history(write("x", 1, 0, 1), read("x", 1, 2, 3))
+    samples = pd.DataFrame({"time_ns": [0], "replica": ["r1"], "last": [1], "durable": [1], "applied": [1]})
+    tables = [staleness(operations).summary(), latency_summary(operations), rate_summary(operations)]
+    columns = {name for table in [*tables, lag_summary(lag(samples))] for name in table.columns}
+    intervals = {name for name in columns if name.removesuffix("_low").removesuffix("_high") in columns - {name}}
+    keys = {"kind", "replica", "level", "samples"}
+    assert set(first_cells(section("`summary.csv`"))) == columns - intervals - keys
+
+
+def test_the_parts_of_a_verdict_and_of_the_json_are_explained(tmp_path):
+    run = RunFolder.create(tmp_path, experiment="any").finish()
+    assert first_cells(section("`verdicts.json`")) == ["verdicts", "checks", "invariants"]
+    named = re.findall(r"`(\w+)`", section("The JSON of a run"))
+    assert set(run.to_json()) <= set(named)

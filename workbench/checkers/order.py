@@ -1,0 +1,224 @@
+"""What a history says about the order of writes to one key, and fast questions about it.
+
+A write is *definitely older* than another one to the same key if their positions say so, where both have one, else
+if it was acknowledged before the other was invoked. Nothing else orders writes: two concurrent ones without
+positions stay unordered, and one in doubt may still happen, so it is older than nothing by time alone. An absent
+key is older than any write.
+
+A write is *known* from the moment a checker chooses (its acknowledgement, or its first completed read). `Newer`
+answers, for many values at once: when did a definitely newer write become known, and how many had by a given time?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+Booleans: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
+
+NEVER: Final = int(np.iinfo(np.int64).max)
+ABSENT: Final = -1
+"""In place of a write: the key was absent, or held what it had before the load."""
+UNEXPLAINED: Final = -2
+"""In place of a write: no write of the history, or only one that definitely failed, wrote this value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """The writes that happened or may have, as arrays of one length. A group is one key of one cell."""
+
+    row: Integers
+    group: Integers
+    value: Integers
+    invoked: Integers
+    acknowledged: Integers
+    """Time of the acknowledgement; NEVER for a write in doubt."""
+    place: Integers
+    """Rank of (term, index, member) from 1; 0 where the position is unknown."""
+    term: Integers
+    index: Integers
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def definitely_older(self, older: Integers, newer: Integers) -> Booleans:
+        """Elementwise, for writes of the same group; `older` may hold ABSENT."""
+        known = np.maximum(older, 0)
+        by_place = (self.place[known] > 0) & (self.place[newer] > 0)
+        is_older = np.where(
+            by_place, self.place[known] < self.place[newer], self.acknowledged[known] < self.invoked[newer]
+        )
+        result: Booleans = is_older | (older == ABSENT)
+        return result
+
+
+def groups_of(operations: pd.DataFrame) -> Integers:
+    """A number for each operation's (cell, key)."""
+    return np.asarray(operations.groupby(["cell", "key"], sort=False).ngroup(), dtype=np.int64)
+
+
+def times(operations: pd.DataFrame, name: str) -> Integers:
+    """A column of times, NEVER where it is missing."""
+    return np.asarray(operations[name].to_numpy(dtype=np.int64, na_value=NEVER), dtype=np.int64)
+
+
+def writes_of(operations: pd.DataFrame, groups: Integers) -> Writes:
+    """The writes of a table of operations without those that definitely failed."""
+    row = np.flatnonzero((operations["kind"] == "write").to_numpy() & (operations["outcome"] != "fail").to_numpy())
+    frame = operations.iloc[row]
+    term, index, member = (frame[name].to_numpy(dtype=np.int64) for name in ("term", "index", "member"))
+    ok = (frame["outcome"] == "ok").to_numpy(dtype=bool)
+    return Writes(
+        row=row,
+        group=groups[row],
+        value=frame["value"].to_numpy(dtype=np.int64),
+        invoked=times(frame, "invoked_ns"),
+        acknowledged=np.where(ok, times(frame, "completed_ns"), NEVER),
+        place=np.where(index > 0, _ranks(term, index, member), 0),
+        term=term,
+        index=index,
+    )
+
+
+def duplicated_value(operations: pd.DataFrame, writes: Writes) -> str:
+    """One line on a value that was written twice to the same key, or the empty string."""
+    twice = pd.DataFrame({"group": writes.group, "value": writes.value}).duplicated().to_numpy()
+    if not twice.any():
+        return ""
+    first = operations.iloc[int(writes.row[twice][0])]
+    return f"value {first['value']} was written twice to key {first['key']!r}, so reads of it tell nothing"
+
+
+def find_writes(writes: Writes, groups: Integers, values: Integers) -> Integers:
+    """For each (group, value) the write that wrote it, or UNEXPLAINED. Values must be unique in their group."""
+    order = np.lexsort((writes.value, writes.group))
+    unique = np.unique(writes.value)
+    span = len(unique) + 1
+    keys = writes.group[order] * span + np.searchsorted(unique, writes.value[order])
+    rank = np.searchsorted(unique, values)
+    rank = (
+        np.where((rank < len(unique)) & (unique[np.minimum(rank, span - 2)] == values), rank, span - 1)
+        if len(unique)
+        else rank
+    )
+    wanted = groups * span + rank
+    at = np.searchsorted(keys, wanted)
+    hit = at < len(keys)
+    found = np.full(len(values), UNEXPLAINED, dtype=np.int64)
+    at_hit = at[hit]
+    found[hit] = np.where(keys[at_hit] == wanted[hit], order[at_hit], UNEXPLAINED)
+    return found
+
+
+class Newer:
+    """Questions about the writes that are known from the times `known` on (NEVER: not known at all)."""
+
+    def __init__(self, writes: Writes, known: Integers) -> None:
+        self._writes = writes
+        is_known = known < NEVER
+        placed = is_known & (writes.place > 0)
+        unplaced = is_known & (writes.place == 0)
+        self._placed = _Line(writes.group[placed], writes.place[placed], known[placed])
+        self._unplaced = _Line(writes.group[unplaced], writes.invoked[unplaced], known[unplaced])
+        self._all = _Line(writes.group[is_known], writes.invoked[is_known], known[is_known])
+
+    def first_known(self, write: Integers, group: Integers) -> Integers:
+        """When the first write definitely newer than `write` (or ABSENT) became known; NEVER if none did."""
+        first = np.full(len(write), NEVER, dtype=np.int64)
+        for line, asked, above in self._questions(write):
+            first[asked] = np.minimum(first[asked], line.earliest(group[asked], above))
+        return first
+
+    def count(self, write: Integers, group: Integers, before: Integers) -> Integers:
+        """How many writes definitely newer than `write` (or ABSENT) were known before the times `before`."""
+        count = np.zeros(len(write), dtype=np.int64)
+        for line, asked, above in self._questions(write):
+            count[asked] += line.count(group[asked], above, before[asked])
+        return count
+
+    def _questions(self, write: Integers) -> Iterator[tuple[_Line, Integers, Integers]]:
+        """Which line to ask about which elements: its members beyond the place or time given."""
+        real = np.flatnonzero(write >= 0)
+        has_place = self._writes.place[write[real]] > 0
+        with_place, without = real[has_place], real[~has_place]
+        yield self._placed, with_place, self._writes.place[write[with_place]]
+        yield self._unplaced, with_place, self._writes.acknowledged[write[with_place]]
+        yield self._all, without, self._writes.acknowledged[write[without]]
+        absent = np.flatnonzero(write == ABSENT)
+        yield self._all, absent, np.full(len(absent), -NEVER, dtype=np.int64)
+
+
+class _Line:
+    """Known writes of each group along one order (places or times of invocation)."""
+
+    def __init__(self, group: Integers, order: Integers, known: Integers) -> None:
+        self._orders = np.unique(order)
+        self._span = len(self._orders) + 1
+        along = np.lexsort((order, group))
+        group, order, known = group[along], order[along], known[along]
+        self._keys = group * self._span + np.searchsorted(self._orders, order)
+        backwards = pd.Series(known[::-1]).groupby(group[::-1]).cummin()
+        self._earliest: Integers = backwards.to_numpy(dtype=np.int64)[::-1]
+        self._known_sorted = np.sort(known)
+        self._known_rank = _dense_order(known)
+
+    def earliest(self, group: Integers, above: Integers) -> Integers:
+        low, high = self._range(group, above)
+        first = np.full(len(group), NEVER, dtype=np.int64)
+        some = low < high
+        first[some] = self._earliest[low[some]]
+        return first
+
+    def count(self, group: Integers, above: Integers, before: Integers) -> Integers:
+        low, high = self._range(group, above)
+        return count_below(self._known_rank, low, high, np.searchsorted(self._known_sorted, before, side="left"))
+
+    def _range(self, group: Integers, above: Integers) -> tuple[Integers, Integers]:
+        """Members of the group with an order strictly above: `[low, high)`."""
+        rank = np.searchsorted(self._orders, above, side="right")
+        low = np.searchsorted(self._keys, group * self._span + rank, side="left")
+        high = np.searchsorted(self._keys, (group + 1) * self._span, side="left")
+        return low, high
+
+
+def count_below(values: Integers, low: Integers, high: Integers, bound: Integers) -> Integers:
+    """For each question, how many of `values[low:high]` are below `bound`; values are ranks, 0 <= value < length.
+
+    A wavelet matrix: bit by bit from the highest, values are parted stably by their bit, and each range follows the
+    part that its bound goes to. O((values + questions) * log(values)).
+    """
+    count = np.zeros(len(low), dtype=np.int64)
+    low, high = low.astype(np.int64), high.astype(np.int64)
+    for bit in reversed(range(len(values).bit_length())):
+        is_one = (values >> bit) & 1 == 1
+        zeros_before = np.concatenate(([0], np.cumsum(~is_one)))
+        low_zero, high_zero = zeros_before[low], zeros_before[high]
+        bound_is_one = (bound >> bit) & 1 == 1
+        count += np.where(bound_is_one, high_zero - low_zero, 0)
+        low = np.where(bound_is_one, zeros_before[-1] + low - low_zero, low_zero)
+        high = np.where(bound_is_one, zeros_before[-1] + high - high_zero, high_zero)
+        values = np.concatenate((values[~is_one], values[is_one]))
+    return count
+
+
+def _dense_order(values: Integers) -> Integers:
+    """Each value's place in sorted order, 0-based, ties in order of appearance."""
+    ranks = np.empty(len(values), dtype=np.int64)
+    ranks[np.argsort(values, kind="stable")] = np.arange(len(values))
+    return ranks
+
+
+def _ranks(term: Integers, index: Integers, member: Integers) -> Integers:
+    """Rank of (term, index, member) from 1; equal triples have equal ranks."""
+    order = np.lexsort((member, index, term))
+    changed = np.zeros(len(order), dtype=np.int64)
+    for column in (term, index, member):
+        changed[1:] |= column[order][1:] != column[order][:-1]
+    ranks = np.empty(len(order), dtype=np.int64)
+    ranks[order] = np.cumsum(changed) + 1
+    return ranks
