@@ -61,6 +61,7 @@ class Cluster:
         self._broker: Broker
         self._connection: ClientConnection
         self._loads = 0
+        self._load_processes: set[ChildProcess] = set()
 
     # Life.
 
@@ -122,6 +123,17 @@ class Cluster:
     def broker(self) -> BrokerInfo:
         """Name, version, address (without password) and settings of the broker."""
         return self._broker.info
+
+    @property
+    def processes(self) -> list[ChildProcess]:
+        """The replicas' and load generators' processes that have not ended."""
+        mine = [*self._processes.values(), *self._load_processes]
+        return [process for process in mine if process.returncode is None]
+
+    @property
+    def broker_process(self) -> ChildProcess | None:
+        """The broker's process; None when it is not ours."""
+        return self._broker.process
 
     # Use.
 
@@ -185,7 +197,11 @@ class Cluster:
         log = self.logs / f"load-{self._loads}.log"
         started = ChildProcess.start(command, log, python_environment(), name="the load generator")
         async with await started as process:
-            status = await process.wait()
+            self._load_processes.add(process)
+            try:
+                status = await process.wait()
+            finally:
+                self._load_processes.discard(process)
             if status != 0:
                 raise ClusterError(f"the load generator failed: {_last_line(process)}")
         return spec.rows_path
