@@ -1,0 +1,93 @@
+"""Digests of a database: equal on two replicas exactly when their tables hold the same rows.
+
+For each user table over its rows in key order, and one over the schema under the key `(schema)`. Rows are hashed in
+the MessagePack form of their values, which tells NULL, integers, floats (bit for bit, so -0.0 differs from 0.0; SQLite
+stores NaN as NULL), text and blobs apart, and which any engine can make. Rules:
+
+- Rowids are not part of a row, except where they are the primary key; they only order tables without one.
+- A virtual table is hashed by the rows that it shows; its shadow tables may be laid out differently.
+- Text that is not valid UTF-8 is hashed as the blob of its bytes, with its type beside it, in the whole table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import apsw
+import msgspec
+
+from workbench.log_formats.base import INTERNAL_PREFIX
+
+SCHEMA_KEY = "(schema)"
+
+_CHUNK_ROWS = 1_000  # part of the definition: rows are hashed in MessagePack arrays of so many
+_DIGEST_BYTES = 16
+_encode = msgspec.msgpack.Encoder().encode
+
+_TABLES = f"""
+    SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual')
+        AND (name NOT LIKE 'sqlite\\_%' ESCAPE '\\' OR name = 'sqlite_sequence') AND name NOT GLOB '{INTERNAL_PREFIX}*'
+    ORDER BY name"""
+
+_SCHEMA = f"""
+    SELECT type, name, tbl_name, sql FROM sqlite_schema
+    WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND tbl_name NOT GLOB '{INTERNAL_PREFIX}*' ORDER BY type, name"""
+
+
+def rows_digest(rows: Iterable[tuple[Any, ...]]) -> str:
+    """Hex digest over rows in the order given."""
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    iterator = iter(rows)
+    while chunk := list(islice(iterator, _CHUNK_ROWS)):
+        digest.update(_encode(chunk))
+    return digest.hexdigest()
+
+
+def database_digest(connection: apsw.Connection) -> dict[str, str]:
+    """Table name -> digest, for the tables that clients can see, and `SCHEMA_KEY` -> digest of the schema."""
+    cursor = connection.cursor()
+    tables = [name for (name,) in cursor.execute(_TABLES)]
+    digests = {name: table_digest(cursor, name) for name in tables}
+    digests[SCHEMA_KEY] = rows_digest(cursor.execute(_SCHEMA))
+    return digests
+
+
+def table_digest(cursor: apsw.Cursor, table: str) -> str:
+    """Digest of one table's rows in key order."""
+    columns: list[str] = []
+    keys: list[tuple[int, str]] = []
+    for _, name, _, _, _, key in cursor.execute("SELECT * FROM pragma_table_info(?)", (table,)):
+        columns.append(quoted(name))
+        if key:
+            keys.append((key, quoted(name)))
+    order = ", ".join(name for _, name in sorted(keys)) or _rowid(columns)
+    if table == "sqlite_sequence":
+        order = "name"
+    source = f"FROM {quoted(table)}" + (f" ORDER BY {order}" if order else "")
+    try:
+        return rows_digest(cursor.execute(f"SELECT {', '.join(columns)} {source}"))
+    except UnicodeDecodeError:
+        typed = ", ".join(
+            f"typeof({name}), CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END"
+            for name in columns
+        )
+        return rows_digest(cursor.execute(f"SELECT {typed} {source}"))
+
+
+def page_digests(pages: Iterator[bytes]) -> tuple[str, ...]:
+    """Digest of each page of a database file."""
+    return tuple(hashlib.blake2b(page, digest_size=_DIGEST_BYTES).hexdigest() for page in pages)
+
+
+def quoted(name: str) -> str:
+    """`name` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _rowid(columns: list[str]) -> str:
+    """A name by which the rowid can be reached: columns may hide all but one, or all."""
+    taken = {column.strip('"').casefold() for column in columns}
+    return next((name for name in ("rowid", "_rowid_", "oid") if name not in taken), "")

@@ -1,0 +1,204 @@
+"""A replica's SQLite database: `open_store`, and what the stores of all log formats share.
+
+One connection, which owns the database exclusively, and one thread. Rules:
+
+- What clients send goes through `GroupRunner` and its policy; nothing else executes their SQL on a leader.
+- `TransactionalStore` (statement, logical) writes the position of an entry in the same transaction as its effects, so
+  the database itself says which entry it is at. A commit does not sync (checkpoints do): after a power loss the
+  database is an older consistent state, and what the replication log holds after `applied` is applied again.
+- `WalStore` (`sqlite_wal.py`) works on pages, and keeps its position outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import apsw
+
+from workbench.config import Limits, LogFormatName
+from workbench.errors import ConfigurationError, DivergedError, StorageError
+from workbench.log_formats.base import INTERNAL_PREFIX, LogFormat, run
+from workbench.log_formats.logical import LogicalFormat
+from workbench.log_formats.statement import StatementFormat
+from workbench.protocol.messages import Entry, Member, Position, Statement, Transaction
+from workbench.storage.base import Execution, QueryResult, Store
+from workbench.storage.client_policy import one_line
+from workbench.storage.digest import database_digest
+from workbench.storage.files import Files, LocalFiles
+from workbench.storage.groups import GroupRunner, refusals
+from workbench.storage.sqlite_connection import (
+    DATABASE_NAME,
+    check_follows,
+    check_page_size,
+    not_applied,
+    open_connection,
+)
+from workbench.storage.sqlite_wal import WalStore
+from workbench.storage.wal_files import POSITION_NAME
+
+_CHECKPOINT_BYTES = 16 * 1024 * 1024
+"""Length of SQLite's own log at which a commit checkpoints, and syncs: some 20 ms, so not too often."""
+_POSITION_TABLE = f"{INTERNAL_PREFIX}position"
+
+
+def open_store(
+    directory: Path,
+    log_format: LogFormatName,
+    limits: Limits,
+    *,
+    page_size: int = 4096,
+    files: Files | None = None,
+) -> Store:
+    """Open, or create, the database of a replica in `directory`.
+
+    Afterwards `applied` says where recovery must go on: the caller applies the entries of its log that follow.
+    Raises `StorageError` when the database cannot be opened, `ConfigurationError` when it was made with another log
+    format or page size.
+    """
+    files = LocalFiles() if files is None else files
+    files.make_directory(directory)
+    if log_format == "wal":
+        return WalStore(directory, limits, page_size, files)
+    if (directory / POSITION_NAME).exists():
+        raise ConfigurationError(
+            f"{directory} holds a database of the wal log format, not {log_format}",
+            hint="all replicas of a cluster use one log format",
+        )
+    store = TransactionalStore(directory, log_format, limits, page_size)
+    files.sync_directory(directory)
+    return store
+
+
+class TransactionalStore:
+    """`Store` for log formats whose entries are executed or applied in a transaction of SQLite."""
+
+    def __init__(self, directory: Path, log_format: LogFormatName, limits: Limits, page_size: int) -> None:
+        self._directory = directory
+        self._name = log_format
+        self._pending: Position | None = None
+        self._leads: bool | None = None
+        self._connection = open_connection(directory / DATABASE_NAME, page_size)
+        try:
+            self._applied = self._prepare(page_size)
+        except apsw.Error as error:
+            self._connection.close()
+            raise StorageError(f"cannot open {directory / DATABASE_NAME}: {one_line(error)}") from error
+        except ConfigurationError:
+            self._connection.close()
+            raise
+        self._cursor = self._connection.cursor()
+        self._format: LogFormat = (
+            LogicalFormat(self._connection) if log_format == "logical" else StatementFormat(self._connection)
+        )
+        self._runner = GroupRunner(self._connection, self._format, limits)
+
+    @property
+    def applied(self) -> Position:
+        return self._applied
+
+    def execute(self, group: Sequence[Transaction], position: Position) -> Execution:
+        assert self._pending is None, "the executed group must be committed or abandoned first"
+        assert position.index == self._applied.index + 1, f"entry {position} cannot follow {self._applied}"
+        self._take_role(leads=True)
+        refused: dict[int, str] = {}
+        body = b""
+        try:
+            members: list[Member] = self._runner.run(group, refused)
+            if members:
+                body = self._format.finish_group()
+                self._pending = position
+        except apsw.Error as error:
+            self._runner.roll_back()
+            raise StorageError(f"cannot execute entry {position}: {one_line(error)}") from error
+        return Execution(tuple(members), refusals(group, refused), body)
+
+    def commit(self) -> None:
+        assert self._pending is not None, "nothing was executed"
+        try:
+            self._write_position(self._pending)
+            self._cursor.execute("COMMIT")
+        except apsw.Error as error:
+            raise StorageError(f"cannot commit entry {self._pending}: {one_line(error)}") from error
+        self._applied, self._pending = self._pending, None
+
+    def abandon(self) -> None:
+        self._pending = None
+        self._runner.roll_back()
+
+    def apply(self, entries: Sequence[Entry]) -> None:
+        assert self._pending is None, "the executed group must be committed or abandoned first"
+        if not entries:
+            return
+        check_follows(self._applied, entries, self._name)
+        if any(entry.kind for entry in entries):
+            self._take_role(leads=False)
+        entry = entries[0]
+        self._cursor.execute("BEGIN IMMEDIATE")
+        try:
+            for entry in entries:
+                if entry.kind:
+                    self._format.apply(entry.body)
+                    if not self._connection.in_transaction:
+                        raise DivergedError("the entry ended the transaction in which it was applied")
+            self._write_position(entry.position)
+            self._cursor.execute("COMMIT")
+        except BaseException as error:
+            if self._connection.in_transaction:
+                self._cursor.execute("ROLLBACK")
+            self._format.after_apply()
+            raise not_applied(entry, error) from error
+        self._format.after_apply()
+        self._runner.schema_may_have_changed()
+        self._applied = entry.position
+
+    def query(self, statement: Statement) -> QueryResult:
+        assert self._pending is None, "a read would see what is not logged"
+        return self._runner.query(statement)
+
+    def digest(self) -> dict[str, str]:
+        assert self._pending is None, "a digest would see what is not logged"
+        return database_digest(self._connection)
+
+    def close(self) -> None:
+        if self._pending is not None:
+            self.abandon()
+        try:
+            self._connection.close()
+        except apsw.Error as error:
+            raise StorageError(f"cannot close {self._directory / DATABASE_NAME}: {one_line(error)}") from error
+
+    def _take_role(self, *, leads: bool) -> None:
+        if self._leads is not leads:
+            self._leads = leads
+            (self._format.lead if leads else self._format.follow)()
+            self._runner.schema_may_have_changed()
+
+    def _write_position(self, position: Position) -> None:
+        self._cursor.execute(f'UPDATE {_POSITION_TABLE} SET term = ?, "index" = ?', (position.term, position.index))
+
+    def _prepare(self, page_size: int) -> Position:
+        """Bring a new or an old database into working order, and find out where it stands."""
+        execute = self._connection.execute
+        execute("PRAGMA journal_mode = WAL").fetchall()
+        execute("PRAGMA synchronous = NORMAL").fetchall()
+        self._connection.wal_autocheckpoint(_CHECKPOINT_BYTES // page_size)
+        names = [name for (name,) in execute("SELECT name FROM sqlite_schema")]
+        if names and _POSITION_TABLE not in names:
+            raise ConfigurationError(
+                f"{self._directory} holds a database of another log format or program", hint="use an empty directory"
+            )
+        if not names:
+            execute("BEGIN IMMEDIATE")
+            execute(f'CREATE TABLE {_POSITION_TABLE} (log_format TEXT, term INTEGER, "index" INTEGER)')
+            execute(f"INSERT INTO {_POSITION_TABLE} VALUES (?, 0, 0)", (self._name,))
+            execute("COMMIT")
+        ((name, term, index),) = run(self._connection, f'SELECT log_format, term, "index" FROM {_POSITION_TABLE}')
+        if name != self._name:
+            raise ConfigurationError(
+                f"{self._directory} holds a database of the {name} log format, not {self._name}",
+                hint="all replicas of a cluster use one log format",
+            )
+        ((found,),) = run(self._connection, "PRAGMA page_size")
+        check_page_size(self._directory, int(found), page_size)
+        return Position(int(term), int(index))
