@@ -124,4 +124,8 @@ def write(
     )
 
 
-RUNS: dict[str, Callable[..., RunFolder]] = {"log_formats": log_formats_run, "write_latency": write_latency_run, "stale_reads": stale_reads_run}
+RUNS: dict[str, Callable[..., RunFolder]] = {
+    "log_formats": log_formats_run,
+    "write_latency": write_latency_run,
+    "stale_reads": stale_reads_run,
+}

@@ -1,0 +1,173 @@
+"""A run as a small table with units, and as one sentence: what a terminal, a widget or a notebook shows of it.
+
+Each headline experiment has its own choice of columns, in the words of its chart. The summary of any other run is
+shown as it is. Numbers are text here, with two or three significant digits; exact ones are in the run folder.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workbench.charts.drawing import draw
+from workbench.charts.style import number, percent
+
+if TYPE_CHECKING:
+    from workbench.results import RunFolder
+
+_GENERIC_COLUMNS_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: what stands above it, its unit in a line of its own, and which side its values keep to."""
+
+    heading: str
+    unit: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A table ready to be shown: every value is text."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def to_html(self, caption: str = "") -> str:
+        """The table as HTML that follows the colours of its page."""
+        heads = "".join(
+            f'<th scope="col" style="text-align:{_side(column)};vertical-align:bottom">{html.escape(column.heading)}'
+            f'<br><span style="font-weight:normal;opacity:.7">{html.escape(column.unit) or "&nbsp;"}</span></th>'
+            for column in self.columns
+        )
+        lines = []
+        for row in self.rows:
+            cells = (
+                f'<td style="text-align:{_side(column)}">{html.escape(cell)}</td>'
+                for column, cell in zip(self.columns, row, strict=True)
+            )
+            lines.append(f"<tr>{''.join(cells)}</tr>")
+        title = f"<caption style='text-align:left'>{html.escape(caption)}</caption>" if caption else ""
+        return f"<table>{title}<thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _side(column: Column) -> str:
+    return "right" if column.numeric else "left"
+
+
+def finding(run: RunFolder) -> str:
+    """What the run found, in one sentence without its full stop. Raises `RunError` for a run without charts."""
+    headline = next(iter(draw(run).values()))
+    return " ".join(headline.texts[0].get_text().split())  # the title, unwrapped
+
+
+def shown_table(run: RunFolder) -> Shown:
+    """The run's summary, as people read it."""
+    layout = _LAYOUTS.get(run.experiment)
+    rows: list[dict[str, Any]] = run.summary.astype(object).to_dict(orient="records")
+    if layout is None or not rows:
+        return _as_it_is(run)
+    columns = tuple(column for column, _ in layout)
+    extra = _EXTRAS.get(run.experiment)
+    more = extra(run) if extra else {}
+    shown = []
+    for row in rows:
+        values = row | more.get(str(row.get("cell", "")), {})
+        shown.append(tuple(cell(values) for _, cell in layout))
+    return Shown(columns, tuple(shown))
+
+
+def _as_it_is(run: RunFolder) -> Shown:
+    frame = run.summary
+    names = [str(name) for name in frame.columns if name != "cell"][:_GENERIC_COLUMNS_MAX]
+    columns = tuple(Column(name, numeric=frame[name].dtype.kind in "iuf") for name in names)
+    rows = frame[names].astype(object).to_dict(orient="records")
+    return Shown(columns, tuple(tuple(_text(row[name]) for name in names) for row in rows))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return number(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+# What a cell of a column says, from the row's values.
+
+_Cell = Callable[[Mapping[str, Any]], str]
+
+
+def _word(name: str) -> _Cell:
+    return lambda row: str(row.get(name, ""))
+
+
+def _figure(name: str) -> _Cell:
+    def cell(row: Mapping[str, Any]) -> str:
+        value = row.get(name)
+        return "–" if value is None else number(float(value))
+
+    return cell
+
+
+def _count(name: str) -> _Cell:
+    return lambda row: f"{int(row.get(name) or 0):,}"
+
+
+def _interval(name: str) -> _Cell:
+    """A rate with its 95 % interval; unknown where nothing could be counted."""
+
+    def cell(row: Mapping[str, Any]) -> str:
+        rate, low, high = (float(row.get(f"{name}{end}", math.nan)) for end in ("", "_low", "_high"))
+        if math.isnan(rate):
+            return "unknown"
+        return f"{percent(rate)} ({percent(low)} to {percent(high)})".replace(" % to", " to")
+
+    return cell
+
+
+_LAYOUTS: dict[str, tuple[tuple[Column, _Cell], ...]] = {
+    "log_formats": (
+        (Column("log format", numeric=False), _word("log_format")),
+        (Column("shipped", "bytes/write"), _figure("body_bytes_per_write")),
+        (Column("leader", "µs/write"), _figure("leader_execute_us_per_write")),
+        (Column("follower", "µs/write"), _figure("follower_apply_us_per_write")),
+        (Column("writes"), _count("writes")),
+        (Column("constants", "replicas", numeric=False), _word("deterministic")),
+        (Column("random()", "replicas", numeric=False), _word("random")),
+        (Column("current time", "replicas", numeric=False), _word("current_time")),
+    ),
+    "write_latency": (
+        (Column("ack policy", numeric=False), _word("ack")),
+        (Column("followers"), _count("followers")),
+        (Column("delay", "ms"), _figure("follower_delay_ms")),
+        (Column("median", "ms"), _figure("latency_ms_p50")),
+        (Column("99th perc.", "ms"), _figure("latency_ms_p99")),
+        (Column("writes"), _count("writes")),
+        (Column("rate", "writes/s"), _figure("achieved_rate_per_s")),
+    ),
+    "stale_reads": (
+        (Column("ack policy", numeric=False), _word("ack")),
+        (Column("reads from", numeric=False), _word("read_policy")),
+        (Column("delay", "ms"), _figure("follower_delay_ms")),
+        (Column("older than acknowledged", "% of reads (95 % interval)"), _interval("stale_rate_acknowledged")),
+        (Column("or than a value read", "% of reads (95 % interval)"), _interval("stale_rate")),
+        (Column("reads"), _count("reads")),
+    ),
+}
+
+
+def _outcomes(run: RunFolder) -> dict[str, dict[str, str]]:
+    """Cell -> kind of value -> whether the replicas stayed equal."""
+    words = {"converged": "equal", "diverged": "DIFFER"}
+    found: dict[str, dict[str, str]] = {}
+    if "convergence" in run.tables:
+        for row in run.table("convergence").to_dict(orient="records"):
+            outcome = str(row["outcome"])
+            found.setdefault(f"log_format={row['log_format']}", {})[str(row["cause"])] = words.get(outcome, outcome)
+    return found
+
+
+_EXTRAS: dict[str, Callable[[RunFolder], dict[str, dict[str, str]]]] = {"log_formats": _outcomes}

@@ -1,0 +1,97 @@
+"""One execution of an experiment: the run folder before, the measuring, what it found after.
+
+Whatever happens, the folder tells: `complete` with results, `failed` with the error, or `interrupted` after Ctrl-C
+or a cancelled task. The replicas keep their files in a hidden folder of the run while it lasts (a system's temporary
+directory may lie in memory, where fsync costs nothing), and only their logs stay.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.checkers.verdict import Verdict
+from workbench.experiments.base import Context, Experiment, Outcome, Progress, silent
+from workbench.experiments.parameters import choose_profile
+
+if TYPE_CHECKING:
+    from workbench.results import RunFolder, RunWriter
+
+KEPT_SUFFIXES = {".log", ".stderr", ".stdout", ".conf"}
+LOG_BYTES_MAX = 4 * 1024 * 1024
+"""A longer log keeps its end only."""
+
+
+async def run_experiment(
+    experiment: Experiment[Any],
+    *,
+    profile: str | None = None,
+    seed: int = 1,
+    overrides: Mapping[str, object] | None = None,
+    broker: str | None = None,
+    output: Path | None = None,
+    progress: Progress = silent,
+) -> RunFolder:
+    """Run `experiment` and return its finished run folder, made under `output` (default: `data/runs`).
+
+    `overrides` are parameters by name, typed or as text. Raises `ConfigurationError` before anything is started or
+    written; any other error after the folder was marked `failed`.
+    """
+    from workbench.results import RunFolder
+
+    profile = choose_profile(profile)
+    parameters = experiment.resolve(profile, overrides)
+    writer = RunFolder.create(
+        output,
+        experiment=experiment.name,
+        title=experiment.question,
+        question=experiment.question,
+        parameters=asdict(parameters),
+        seed=seed,
+        profile=profile,
+    )
+    with writer, tempfile.TemporaryDirectory(prefix=".replicas-", dir=writer.path) as directory:
+        writer.note(claims=dict(experiment.claims))
+        context = Context(directory=Path(directory).resolve(), seed=seed, broker=broker, progress=progress)
+        try:
+            outcome = await experiment.conduct(context, parameters)
+        finally:
+            keep_logs(context.directory, writer.logs_directory)
+            writer.note(**context.notes)
+        return _finish(experiment, writer, outcome)
+
+
+def _finish(experiment: Experiment[Any], writer: RunWriter, outcome: Outcome) -> RunFolder:
+    import pandas as pd
+
+    unknown = set(outcome.verdicts) - set(experiment.claims)
+    assert not unknown, f"{experiment.name} judged what it does not claim: {sorted(unknown)}"
+    return writer.finish(
+        operations=outcome.operations,
+        summary=pd.DataFrame(list(outcome.summary)),
+        tables={name: pd.DataFrame(list(rows)) for name, rows in outcome.tables.items() if rows},
+        verdicts=outcome.verdicts,
+        checks=outcome.checks,
+        invariants=outcome.invariants,
+    )
+
+
+def keep_logs(source: Path, target: Path) -> None:
+    """Copy every log below `source` to the folder `target`, the end of it where it is long."""
+    for path in sorted(source.rglob("*")):
+        if path.suffix not in KEPT_SUFFIXES or not path.is_file() or path.is_symlink():
+            continue
+        copy = target / path.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("rb") as read, copy.open("wb") as written:
+            read.seek(max(0, path.stat().st_size - LOG_BYTES_MAX))
+            shutil.copyfileobj(read, written)
+
+
+def exit_code(verdicts: Mapping[str, Verdict]) -> int:
+    """0 when every claim is valid, 1 when any is invalid, else 3: some are unknown, or none was judged."""
+    return Verdict.all(verdicts).exit_code
