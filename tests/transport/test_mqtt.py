@@ -200,17 +200,20 @@ async def test_a_message_too_long_is_dropped_and_the_connection_stands(broker: B
 
 async def test_beyond_the_bound_messages_are_dropped_and_what_fitted_arrives(broker: Broker):
     recorder = Recorder()
-    async with await connect_mqtt(broker.url, identifier="a", handler=recorder, outgoing_bytes_max=10_000) as transport:
+    bound, size, count = 1_000_000, 100_000, 300  # far more than a socket's buffer takes
+    async with await connect_mqtt(
+        broker.url, identifier="a", handler=recorder, outgoing_bytes_max=bound
+    ) as transport:
         await transport.subscribe("t", "end")
-        for number in range(25):
-            transport.publish("t", b"%03d" % number + bytes(997))
-        assert transport.outgoing_bytes == 10_000
-        await recorder.until(10)
+        for number in range(count):
+            transport.publish("t", b"%03d" % number + bytes(size - 3))
+        assert transport.outgoing_bytes == bound
+        fitted = count - transport.dropped_messages
+        assert bound // size < fitted < count
         await until(lambda: transport.outgoing_bytes == 0)
         transport.publish("end", b"")
-        await recorder.until(11)
-        assert [payload[:3] for payload in recorder.payloads("t")] == [b"%03d" % number for number in range(10)]
-        assert transport.dropped_messages == 15
+        await recorder.until(fitted + 1)
+        assert [payload[:3] for payload in recorder.payloads("t")] == [b"%03d" % number for number in range(fitted)]
 
 
 async def test_closing_sends_what_was_published_and_leaves_no_task(broker: Broker):

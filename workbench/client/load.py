@@ -6,7 +6,8 @@ queue when it is busy; both the intended and the actual start are recorded, so a
 fewer requests (coordinated omission). Closed loop (no rate): each session starts its next operation when the last
 one has ended.
 
-The table is `registers(key TEXT PRIMARY KEY, value INTEGER, payload BLOB)`; every value written to a key is new.
+Two workloads. `registers`: reads and writes of keys in a table that holds the last value of each; every value written
+to a key is new. `inserts`: every write adds a row, and every read looks at the newest one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from workbench import config_file
 from workbench.client.connection import ClientConnection
@@ -29,9 +31,34 @@ from workbench.event_loop import run_in_loop
 from workbench.operation_rows import OperationRow, OperationRowsWriter
 from workbench.parent import exit_when_parent_dies
 
-CREATE_TABLE = "CREATE TABLE IF NOT EXISTS registers (key TEXT PRIMARY KEY, value INTEGER, payload BLOB)"
-WRITE = "INSERT INTO registers VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value, payload = excluded.payload"
-READ = "SELECT value FROM registers WHERE key = ?"
+WorkloadName = Literal["registers", "inserts"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workload:
+    """The SQL of a workload. `write` takes key, value and payload; `read` takes the key and returns a value."""
+
+    drop_table: str
+    create_table: str
+    write: str
+    read: str
+
+
+WORKLOADS: dict[WorkloadName, Workload] = {
+    "registers": Workload(
+        drop_table="DROP TABLE IF EXISTS registers",
+        create_table="CREATE TABLE registers (key TEXT PRIMARY KEY, value INTEGER, payload BLOB)",
+        write="INSERT INTO registers VALUES (?, ?, ?) "
+        "ON CONFLICT (key) DO UPDATE SET value = excluded.value, payload = excluded.payload",
+        read="SELECT value FROM registers WHERE key = ?",
+    ),
+    "inserts": Workload(
+        drop_table="DROP TABLE IF EXISTS inserts",
+        create_table="CREATE TABLE inserts (id INTEGER PRIMARY KEY, key TEXT, value INTEGER, payload BLOB)",
+        write="INSERT INTO inserts (key, value, payload) VALUES (?, ?, ?)",
+        read="SELECT value FROM inserts WHERE ? IS NOT NULL ORDER BY id DESC LIMIT 1",
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +75,7 @@ class LoadConfig:
     read_policy: str = "leader"
     seed: int = 1
     timeout_s: float = 10.0
+    workload: WorkloadName = "registers"
 
     def __post_init__(self) -> None:
         ranges = {
@@ -64,6 +92,8 @@ class LoadConfig:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}", hint=f"between {low} and {high}")
         if self.rate_per_s is not None and not 0 < self.rate_per_s <= 1_000_000:
             raise ConfigurationError(f"rate_per_s is {self.rate_per_s}", hint="above 0 and at most 1,000,000, or None")
+        if self.workload not in WORKLOADS:
+            raise ConfigurationError(f"unknown workload {self.workload!r}", hint="one of " + ", ".join(WORKLOADS))
         if self.read_policy not in READ_POLICIES:
             raise ConfigurationError(f"unknown read policy {self.read_policy!r}", hint=", ".join(READ_POLICIES))
 
@@ -115,6 +145,7 @@ class LoadGenerator:
     def __init__(self, spec: LoadSpec, connection: ClientConnection, writer: OperationRowsWriter) -> None:
         self._spec = spec
         self._load = spec.load
+        self._workload = WORKLOADS[spec.load.workload]
         self._connection = connection
         self._writer = writer
         self._payload = random.Random(spec.load.seed).randbytes(spec.load.value_bytes)
@@ -175,11 +206,11 @@ class LoadGenerator:
         invoked_ns = self._now_ns()
         try:
             if operation.is_read:
-                read = await session.read(READ, (operation.key,))
+                read = await session.read(self._workload.read, (operation.key,))
                 value = read.rows[0][0] if read.rows else None
                 answered = (read.replica, read.position, 0)
             else:
-                write = await session.write(WRITE, (operation.key, operation.value, self._payload))
+                write = await session.write(self._workload.write, (operation.key, operation.value, self._payload))
                 value = operation.value
                 answered = (write.replica, write.position, write.member)
         except (DefiniteError, IndefiniteError) as error:

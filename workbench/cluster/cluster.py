@@ -22,7 +22,7 @@ from typing import Self
 
 from workbench import config_file
 from workbench.client.connection import ClientConnection
-from workbench.client.load import CREATE_TABLE, LoadConfig, LoadSpec
+from workbench.client.load import WORKLOADS, LoadConfig, LoadSpec
 from workbench.client.session import Session, SessionOptions
 from workbench.cluster.broker import Broker, BrokerInfo
 from workbench.cluster.processes import ChildProcess, python_command, python_environment
@@ -171,8 +171,9 @@ class Cluster:
     async def prepare_load(self, load: LoadConfig) -> None:
         """Give the load generator an empty table."""
         session = await self.session(timeout_s=load.timeout_s)
-        await session.write("DROP TABLE IF EXISTS registers")
-        await session.write(CREATE_TABLE)
+        workload = WORKLOADS[load.workload]
+        await session.write(workload.drop_table)
+        await session.write(workload.create_table)
 
     async def load(self, load: LoadConfig, *, cell: str = "") -> Path:
         """Run the load generator, a process of its own, to its end; return the file with its operations.

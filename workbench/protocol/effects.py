@@ -58,9 +58,13 @@ class Abandon:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Append to the replication log with one sync; answered by `Durable` with the last position."""
+    """Append to the replication log with one sync; answered by `Durable` with the last position.
+
+    Unless it is `urgent`, that answer may wait for the next one: nobody waits for durability alone.
+    """
 
     entries: tuple[LoggedEntry, ...]
+    urgent: bool = True
 
 
 @dataclass(frozen=True, slots=True)

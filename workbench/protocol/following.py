@@ -165,7 +165,8 @@ class Following:
             size += len(logged.encoded)
             batch.append(logged)
         self._storing = batch[-1].entry.position
-        self._state.ask(Append(tuple(batch)), Apply(tuple(batch)))
+        entries = tuple(batch)
+        self._state.ask(Append(entries, urgent=self._state.ack.level != "applied"), Apply(entries))
 
     def on_durable(self, durable: Durable) -> None:
         """Tell the leader, unless it waits for more than durability."""

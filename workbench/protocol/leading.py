@@ -182,7 +182,7 @@ class Leading:
         self._unacknowledged.append(Unacknowledged(logged.entry.index, at, replies))
         self._window.add(logged.entry.index, len(logged.encoded))
         self._ship(self._header(previous, (logged.encoded,)), at)
-        state.ask(Append((logged,)))
+        state.ask(Append((logged,), urgent=state.ack.level != "applied"))
 
     # Followers.
 

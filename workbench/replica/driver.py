@@ -73,7 +73,7 @@ class ReplicaDriver:
             recovered=recovered,
         )
         self._core = Replica(state)
-        self._thread = StorageThread(self._storage, answered=self._on_answer, failed=self._fail)
+        self._thread = StorageThread(self._storage, answered=self._on_answers, failed=self._fail)
         self._control_topic = self._topics.replica_control(config.name)
         others = (self._topics.log_of(name) for name in config.members if name != config.name)
         await transport.subscribe(self._control_topic, self._topics.replica_inbox(config.name), *others)
@@ -131,11 +131,12 @@ class ReplicaDriver:
         self._counters.inbox_max = max(self._counters.inbox_max, len(messages))
         self._handle(Received(time.monotonic_ns(), messages))
 
-    def _on_answer(self, answer: StorageAnswer) -> None:
-        if isinstance(answer, Send):
-            self._carry_out([answer])
-        else:
-            self._handle(answer)
+    def _on_answers(self, answers: Sequence[StorageAnswer]) -> None:
+        for answer in answers:
+            if isinstance(answer, Send):
+                self._carry_out([answer])
+            else:
+                self._handle(answer)
 
     async def _tick(self) -> None:
         while True:

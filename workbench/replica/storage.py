@@ -13,7 +13,7 @@ import errno
 import logging
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from workbench.config import ReplicaConfig
@@ -148,35 +148,35 @@ class ReplicaStorage:
         )
         hard_state.save(self._files, self._directory / "term", self._hard)
 
-    def perform(self, effects: Iterable[StorageEffect]) -> Iterator[StorageAnswer]:
-        """Carry out effects in order, yielding each answer as soon as it is known.
+    def perform(self, effect: StorageEffect) -> list[StorageAnswer]:
+        """Carry out one effect; return its answer, if it has one.
 
         Raises `StorageError` when the disk or the database failed; the replica must end then.
         """
         try:
-            for effect in effects:
-                yield from self._perform(effect)
+            return self._perform(effect)
         except OSError as error:
             raise StorageError(_explain(error), hint="free some space and start the replica again") from error
 
-    def _perform(self, effect: StorageEffect) -> Iterator[StorageAnswer]:
+    def _perform(self, effect: StorageEffect) -> list[StorageAnswer]:
         match effect:
             case Execute():
-                yield self._execute(effect)
+                return [self._execute(effect)]
             case Append(entries):
-                yield self._append(entries)
+                return [self._append(entries)]
             case Commit(position):
-                yield self._commit(position)
+                return [self._commit(position)]
             case Apply(entries):
-                yield self._apply(entries)
+                return [self._apply(entries)]
             case Query():
-                yield self._query(effect)
+                return [self._query(effect)]
             case SendLog():
-                yield self._read_log(effect)
+                return [self._read_log(effect)]
             case Abandon():
                 self._abandon()
             case Rewind(to):
                 self._rewind(to)
+        return []
 
     def _execute(self, effect: Execute) -> Executed:
         began = time.thread_time_ns()

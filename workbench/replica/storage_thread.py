@@ -11,18 +11,21 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 
-from workbench.protocol.effects import StorageEffect
+from workbench.protocol.effects import Append, StorageEffect
 from workbench.replica.storage import ReplicaStorage, StorageAnswer
 
 
 class StorageThread:
-    """Runs storage effects; calls `answered` on the loop with each answer, `failed` with the error that stopped it."""
+    """Runs storage effects; calls `answered` on the loop with answers, `failed` with the error that stopped it.
+
+    Waking the loop costs more than most effects, so an answer that nobody waits for travels with the next one.
+    """
 
     def __init__(
         self,
         storage: ReplicaStorage,
         *,
-        answered: Callable[[StorageAnswer], None],
+        answered: Callable[[Sequence[StorageAnswer]], None],
         failed: Callable[[Exception], None],
     ) -> None:
         self._storage = storage
@@ -54,8 +57,17 @@ class StorageThread:
         await asyncio.to_thread(self._thread.join)
 
     def _perform(self, effects: Sequence[StorageEffect]) -> None:
-        for answer in self._storage.perform(effects):
-            self._call(lambda answer=answer: self._answered(answer))  # type: ignore[misc]
+        answers: list[StorageAnswer] = []
+        for effect in effects:
+            answers += self._storage.perform(effect)
+            if answers and not (isinstance(effect, Append) and not effect.urgent):
+                self._deliver(answers)
+                answers = []
+        if answers:
+            self._deliver(answers)
+
+    def _deliver(self, answers: Sequence[StorageAnswer]) -> None:
+        self._call(lambda: self._answered(answers))
 
     def _run(self) -> None:
         try:

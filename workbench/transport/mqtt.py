@@ -73,7 +73,7 @@ class MqttTransport:
         self._reconnect_for_s = reconnect_for_s
         self._connection: MqttConnection | None = None
         self._topics: dict[str, None] = {}
-        self._incoming = Incoming(handler, self._fail)
+        self._incoming = Incoming(handler, self._read_more, self._fail)
         self._outgoing = Outgoing(outgoing_bytes_max)
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._task: asyncio.Task[None] | None = None
@@ -95,8 +95,10 @@ class MqttTransport:
             self._outgoing.drop(1, "no connection to the broker")
         elif len(payload) > MESSAGE_BYTES_MAX:
             self._outgoing.drop(1, f"a message of {len(payload)} bytes is too long")
-        else:
+        elif self._outgoing or self._connection.busy:
             self._outgoing.add(topic, payload)
+        else:
+            self._connection.send(topic, payload)
 
     @property
     def outgoing_bytes(self) -> int:
@@ -147,8 +149,13 @@ class MqttTransport:
     ) -> None:
         await self.close()
 
+    async def _connect(self, timeout_s: float) -> MqttConnection:
+        return await MqttConnection.connect(
+            self.address, self.identifier, self._incoming.add, self._send_waiting, timeout_s
+        )
+
     async def _open(self, timeout_s: float) -> None:
-        connection = await MqttConnection.connect(self.address, self.identifier, self._incoming.add, timeout_s)
+        connection = await self._connect(timeout_s)
         self._connection = connection
         self._task = self._loop.create_task(self._run(connection), name=f"mqtt-{self.identifier}")
 
@@ -165,23 +172,18 @@ class MqttTransport:
             self._end(error)
 
     async def _serve(self, connection: MqttConnection) -> BrokerError:
-        """Send and receive until the connection is lost; return why. Disconnects when cancelled."""
-        sender = self._loop.create_task(self._send(connection), name=f"mqtt-send-{self.identifier}")
-        loss = self._loop.create_task(connection.lost(), name=f"mqtt-loss-{self.identifier}")
+        """Wait until the connection is lost; return why. Disconnects when cancelled."""
         try:
             if self.reconnects and self._on_reconnect is not None:
                 self._on_reconnect()
-            await asyncio.gather(sender, loss)
+            await connection.lost()
         except BrokerError as error:
             return error
         finally:
             self._connection = None
             self._outgoing.drop_all("no connection to the broker")
-            sender.cancel()
-            loss.cancel()
-            await asyncio.gather(sender, loss, return_exceptions=True)
             await connection.close()
-        raise AssertionError("neither task returns")
+        raise AssertionError("a lost connection raises")
 
     async def _connect_again(self) -> MqttConnection:
         """Try with growing pauses, a random part in them so that clients do not come in step."""
@@ -199,7 +201,7 @@ class MqttTransport:
         raise BrokerError(f"lost the broker at {self.address.place} for good", hint="is it still running?")
 
     async def _connect_and_subscribe(self, timeout_s: float) -> MqttConnection:
-        connection = await MqttConnection.connect(self.address, self.identifier, self._incoming.add, timeout_s)
+        connection = await self._connect(timeout_s)
         try:
             if self._topics:
                 await connection.subscribe(tuple(self._topics))
@@ -208,12 +210,14 @@ class MqttTransport:
             raise
         return connection
 
-    async def _send(self, connection: MqttConnection) -> None:
-        while True:
-            await self._outgoing.some()
-            messages = self._outgoing.take()
-            await connection.send(messages)
-            self._outgoing.left(messages)
+    def _send_waiting(self) -> None:
+        """The socket takes more again."""
+        while self._outgoing and self._connection is not None and not self._connection.busy:
+            self._connection.send(*self._outgoing.take())
+
+    def _read_more(self) -> None:
+        if self._connection is not None:
+            self._connection.read_more()
 
     def _standing_connection(self) -> MqttConnection:
         if self._connection is None:

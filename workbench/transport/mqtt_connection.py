@@ -1,9 +1,10 @@
 """One connection to an MQTT broker, from its beginning to its loss; the only module that knows aiomqtt and paho.
 
 MQTT 3.1.1, QoS 0, nothing retained, no broker sessions, TCP_NODELAY on (without it a round trip takes 40 ms and more).
-aiomqtt's way to iterate over messages costs two tasks a message, and its way to publish a wait a message; both are
-avoided by what it offers in public: a queue class of one's own, and coroutines that need not be awaited to the end.
-All its errors become `BrokerError`, and none shows a password.
+aiomqtt connects, subscribes, keeps alive and notices the loss. Messages themselves pass it by: it would take two
+tasks for each that arrives, and three turns of the event loop for each that leaves. They go straight through the paho
+client beneath it, by paho's own interface for foreign event loops (docs/decisions/0004-messages-pass-aiomqtt-by.md).
+All errors become `BrokerError`, and none shows a password.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import aiomqtt
+from paho.mqtt.client import Client as PahoClient
+from paho.mqtt.client import MQTTMessage
 
 from workbench.errors import BrokerError, ConfigurationError
 from workbench.transport.base import Inbound
@@ -39,21 +41,33 @@ class LoginRefusedError(BrokerError):
 
 
 class MqttConnection:
-    """A connection that stands; made by `connect`. All methods raise `BrokerError` once it is lost."""
+    """A connection that stands; made by `connect`. All coroutines raise `BrokerError` once it is lost."""
 
     def __init__(self, address: BrokerAddress, client: aiomqtt.Client) -> None:
         self._address = address
         self._client = client
+        self._paho: PahoClient = client._client  # noqa: SLF001: aiomqtt has no public way to it
+        self._loop = asyncio.get_running_loop()
+        self._waiting_for: int | None = None
+        """File descriptor of the socket that takes no more at the moment."""
+        self._on_free: Callable[[], None] = lambda: None
 
     @classmethod
     async def connect(
-        cls, address: BrokerAddress, identifier: str, receive: Callable[[Inbound], None], timeout_s: float
+        cls,
+        address: BrokerAddress,
+        identifier: str,
+        receive: Callable[[Inbound], None],
+        on_free: Callable[[], None],
+        timeout_s: float,
     ) -> MqttConnection:
-        """Connect under the client name `identifier`; `receive` is called on the loop for each message that arrives.
+        """Connect under the client name `identifier`.
+
+        `receive` is called on the loop for each message that arrives, `on_free` when `busy` has ended.
 
         Raises `BrokerError`, `LoginRefusedError` among them, and `ConfigurationError` for an unusable CA file.
         """
-        client = _make_client(address, identifier, receive, timeout_s)
+        client = _make_client(address, identifier, timeout_s)
         connection = cls(address, client)
         try:
             await client.__aenter__()
@@ -64,7 +78,54 @@ class MqttConnection:
             await connection.close()
             raise
         client.timeout = _CONFIRM_S
+        connection._bypass(receive, on_free)
         return connection
+
+    def _bypass(self, receive: Callable[[Inbound], None], on_free: Callable[[], None]) -> None:
+        """Take arriving and leaving messages into our own hands."""
+
+        def on_message(_client: PahoClient, _userdata: Any, message: MQTTMessage) -> None:
+            receive((message.topic, bytes(message.payload)))
+
+        self._on_free = on_free
+        self._paho.on_message = on_message
+        self._paho.on_publish = None
+        self._paho.on_socket_register_write = None  # from now on paho writes to the socket at once
+        self._paho.on_socket_unregister_write = None
+
+    @property
+    def busy(self) -> bool:
+        """The socket takes no more at the moment; `on_free` will be called."""
+        return self._waiting_for is not None
+
+    def send(self, topic: str, payload: bytes) -> None:
+        """Publish, not while `busy`. A message that cannot leave because the connection is lost is lost with it."""
+        self._paho.publish(topic, payload)
+        self._watch_socket()
+
+    def read_more(self) -> None:
+        """Read one more message, if one has arrived: paho itself reads but one in each turn of the loop."""
+        with contextlib.suppress(OSError):
+            self._paho.loop_read()
+
+    def _watch_socket(self) -> None:
+        """Be called when the socket takes more, if there is something left to write."""
+        sock = self._paho.socket()
+        if self._paho.want_write() and sock is not None and self._waiting_for is None:
+            self._waiting_for = sock.fileno()
+            self._loop.add_writer(self._waiting_for, self._on_writable)
+
+    def _on_writable(self) -> None:
+        with contextlib.suppress(OSError):  # the loss is noticed elsewhere
+            self._paho.loop_write()
+        if not self._paho.want_write() or self._paho.socket() is None:
+            self._forget_socket()
+            self._on_free()
+
+    def _forget_socket(self) -> None:
+        if self._waiting_for is not None:
+            self._loop.remove_writer(self._waiting_for)
+            self._waiting_for = None
 
     async def subscribe(self, topics: Sequence[str]) -> None:
         """Subscribe, and wait for the broker's word."""
@@ -87,19 +148,6 @@ class MqttConnection:
         except aiomqtt.MqttError as error:
             raise BrokerError(f"the broker at {self._address.place} did not confirm an unsubscription") from error
 
-    async def send(self, messages: Sequence[Inbound]) -> None:
-        """Publish `messages` in their order; return when the last has left this process.
-
-        Messages leave in order, so waiting for the last is enough, and spares each of the others a turn of the loop.
-        """
-        try:
-            for topic, payload in messages[:-1]:
-                _begin(self._client.publish(topic, payload, timeout=math.inf))
-            for topic, payload in messages[-1:]:
-                await self._client.publish(topic, payload, timeout=math.inf)
-        except aiomqtt.MqttError as error:
-            raise BrokerError(f"publishing failed: {error}") from error
-
     async def lost(self) -> None:
         """Wait until the connection is lost, which raises `BrokerError`."""
         try:
@@ -110,22 +158,20 @@ class MqttConnection:
 
     async def close(self) -> None:
         """Disconnect, whatever state the connection is in. aiomqtt would wait in vain for one that never stood."""
+        self._forget_socket()
         with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
             await asyncio.wait_for(self._client.__aexit__(None, None, None), _DISCONNECT_S)
 
 
-def _make_client(
-    address: BrokerAddress, identifier: str, receive: Callable[[Inbound], None], timeout_s: float
-) -> aiomqtt.Client:
+def _make_client(address: BrokerAddress, identifier: str, timeout_s: float) -> aiomqtt.Client:
     tcp = address.scheme != "unix"
-    client = aiomqtt.Client(
+    return aiomqtt.Client(
         address.host,
         address.port or 1,  # paho wants one for a unix socket, too
         username=address.user,
         password=address.password,
         identifier=identifier,
         logger=_CLIENT_LOGGER,
-        queue_type=_queue_type(receive),
         protocol=aiomqtt.ProtocolVersion.V311,
         clean_session=True,
         transport="tcp" if tcp else "unix",
@@ -134,28 +180,6 @@ def _make_client(
         tls_context=_tls_context(address),
         socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)] if tcp else [],
     )
-    client.pending_calls_threshold = 1_000_000
-    return client
-
-
-def _queue_type(receive: Callable[[Inbound], None]) -> type[asyncio.Queue[aiomqtt.Message]]:
-    """A queue class that passes messages on instead of keeping them."""
-
-    class PassingQueue(asyncio.Queue[aiomqtt.Message]):
-        def put_nowait(self, item: aiomqtt.Message) -> None:
-            receive((item.topic.value, item.payload))
-
-    return PassingQueue
-
-
-def _begin(publishing: Coroutine[Any, Any, None]) -> None:
-    """Run a publish up to its first wait, by when the message is queued for the socket, and give up the wait.
-
-    Only without a timeout: on Python 3.11 a timeout would leave a task behind.
-    """
-    with contextlib.suppress(StopIteration):
-        publishing.send(None)
-    publishing.close()
 
 
 def _tls_context(address: BrokerAddress) -> ssl.SSLContext | None:

@@ -15,25 +15,24 @@ from workbench.transport.base import Handler, Inbound
 
 LOGGER = logging.getLogger(__name__)
 
-_BATCH_TURNS_MAX = 8
-_CHUNK_MESSAGES_MAX = 64
-_CHUNK_BYTES_MAX = 256 * 1024
+_BATCH_MESSAGES_MAX = 256
 
 
 class Incoming:
     """Hands arrived messages to `handler` in batches; `on_error` gets what the handler raises.
 
-    A client library may read but one message in each turn of the event loop. So a batch waits as long as every turn
-    brings more, but no longer than a few turns.
+    A batch is what has arrived by the next turn of the loop: before it is handed over, `read_more` is called as long
+    as that brings another message.
     """
 
-    def __init__(self, handler: Handler, on_error: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, handler: Handler, read_more: Callable[[], None], on_error: Callable[[Exception], None]
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._handler = handler
+        self._read_more = read_more
         self._on_error = on_error
         self._batch: list[Inbound] = []
-        self._seen = 0
-        self._turns = 0
         self._open = True
 
     def __len__(self) -> int:
@@ -43,8 +42,6 @@ class Incoming:
     def add(self, message: Inbound) -> None:
         """Take a message that has arrived."""
         if not self._batch:
-            self._seen = 0
-            self._turns = 0
             self._loop.call_soon(self._hand_over)
         self._batch.append(message)
 
@@ -53,12 +50,10 @@ class Incoming:
         self._open = False
 
     def _hand_over(self) -> None:
-        count = len(self._batch)
-        if count > self._seen and self._turns < _BATCH_TURNS_MAX:
-            self._seen = count
-            self._turns += 1
-            self._loop.call_soon(self._hand_over)
-            return
+        count = 0
+        while count < len(self._batch) < _BATCH_MESSAGES_MAX:
+            count = len(self._batch)
+            self._read_more()
         batch: Sequence[Inbound] = self._batch
         self._batch = []
         if not self._open:
@@ -77,16 +72,15 @@ class Outgoing:
         self._loop = asyncio.get_running_loop()
         self._bytes_max = bytes_max
         self._messages: deque[Inbound] = deque()
-        self._some = asyncio.Event()
         self._none = asyncio.Event()
         self._none.set()
         self._logged_at = -math.inf
         self.bytes = 0
-        """Bytes that have not left: those waiting, and those taken but not reported by `left`."""
+        """Bytes that wait."""
         self.dropped = 0
 
     def __len__(self) -> int:
-        """Messages that nobody has taken yet."""
+        """Messages that wait."""
         return len(self._messages)
 
     def add(self, topic: str, payload: bytes) -> None:
@@ -97,35 +91,21 @@ class Outgoing:
         self._messages.append((topic, payload))
         self.bytes += len(payload)
         self._none.clear()
-        self._some.set()
 
-    def take(self) -> list[Inbound]:
-        """The oldest waiting messages: one at least, no more than leave at once."""
-        messages = [self._messages.popleft()]
-        size_bytes = len(messages[0][1])
-        while self._messages and len(messages) < _CHUNK_MESSAGES_MAX and size_bytes < _CHUNK_BYTES_MAX:
-            messages.append(self._messages.popleft())
-            size_bytes += len(messages[-1][1])
-        return messages
-
-    def left(self, messages: Sequence[Inbound]) -> None:
-        """What was taken has left this process."""
-        self.bytes -= sum(len(payload) for _, payload in messages)
-        if self.bytes == 0 and not self._messages:
+    def take(self) -> Inbound:
+        """The message that has waited longest."""
+        topic, payload = self._messages.popleft()
+        self.bytes -= len(payload)
+        if not self._messages:
             self._none.set()
-
-    async def some(self) -> None:
-        """Wait until there is a message to take."""
-        while not self._messages:
-            self._some.clear()
-            await self._some.wait()
+        return topic, payload
 
     async def none(self) -> None:
-        """Wait until everything has left or was dropped."""
+        """Wait until everything was taken or dropped."""
         await self._none.wait()
 
     def drop_all(self, reason: str) -> None:
-        """Drop what waits, and forget what was taken."""
+        """Drop what waits."""
         self.drop(len(self._messages), reason)
         self._messages.clear()
         self.bytes = 0
