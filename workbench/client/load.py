@@ -148,7 +148,7 @@ class LoadGenerator:
         self._workload = WORKLOADS[spec.load.workload]
         self._connection = connection
         self._writer = writer
-        self._payload = random.Random(spec.load.seed).randbytes(spec.load.value_bytes)
+        self._filling = random.Random(spec.load.seed).randbytes(spec.load.value_bytes)
         self._operations = plan_operations(spec.load)
         self._stopped = False
         self._start_ns = 0
@@ -171,6 +171,10 @@ class LoadGenerator:
 
     def _now_ns(self) -> int:
         return time.monotonic_ns() - self._start_ns
+
+    def _payload(self, value: int) -> bytes:
+        """Bytes of the wanted size, new with every value: a log format that ships changes must have something to ship."""
+        return (value.to_bytes(8, "big") + self._filling)[: len(self._filling)]
 
     def _ended(self, at_ns: int) -> bool:
         return self._stopped or at_ns >= self._end_ns
@@ -210,7 +214,7 @@ class LoadGenerator:
                 value = read.rows[0][0] if read.rows else None
                 answered = (read.replica, read.position, 0)
             else:
-                write = await session.write(self._workload.write, (operation.key, operation.value, self._payload))
+                write = await session.write(self._workload.write, (operation.key, operation.value, self._payload(operation.value)))
                 value = operation.value
                 answered = (write.replica, write.position, write.member)
         except (DefiniteError, IndefiniteError) as error:
