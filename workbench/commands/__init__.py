@@ -1,0 +1,45 @@
+"""The commands of the command line, one module each: `configure(parser)` declares options, `run(arguments)` returns
+the exit code. This table is all that `workbench --help` needs, so it imports nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EXIT_BAD_INPUT = 2
+EXIT_UNKNOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: its module here, what it does in one sentence, and an example of its use."""
+
+    module: str
+    sentence: str
+    example: str
+
+
+COMMANDS = {
+    "demo": Command(
+        "demo", "Run the three headline experiments, small, on real clusters, with charts.", "workbench demo"
+    ),
+    "lab": Command("lab", "Open the notebooks in JupyterLab.", "workbench lab"),
+    "experiments": Command(
+        "experiments", "List the experiments; with a name, its parameters.", "workbench experiments stale_reads"
+    ),
+    "run": Command(
+        "run",
+        "Run one experiment and keep what it measured in a run folder.",
+        "workbench run stale_reads --set follower_delay_ms=0,40 --seed 7",
+    ),
+    "runs": Command("runs", "List the run folders, or delete old ones.", "workbench runs prune --keep 10"),
+    "report": Command(
+        "report", "Write one self-contained HTML page about one or more runs.", "workbench report data/runs/RUN"
+    ),
+    "load": Command(
+        "load",
+        "Replay a SQL script through a leader and compare what the replicas hold.",
+        "workbench load shop.sql --log-format wal --followers 2",
+    ),
+    "doctor": Command("doctor", "Check that this machine has what the workbench needs.", "workbench doctor"),
+}

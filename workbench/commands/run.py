@@ -1,0 +1,67 @@
+"""`workbench run`: one experiment on a real cluster, its table, its finding, its verdicts, its run folder."""
+
+from __future__ import annotations
+
+import argparse
+
+from workbench.commands.arguments import Parser, add_broker, add_json, add_output, add_profile, add_seed, nearest
+from workbench.errors import ConfigurationError
+
+WORLDS = ("real",)
+
+
+def configure(parser: Parser) -> None:
+    """Declare the options."""
+    parser.add_argument("name", metavar="NAME", help="the experiment; `workbench experiments` lists them")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="assignments",
+        help="set a parameter; several values with commas where it takes several; may be repeated",
+    )
+    add_profile(parser)
+    add_seed(parser)
+    add_broker(parser)
+    parser.add_argument("--world", default="real", metavar="W", help="real: processes, disks and a broker")
+    add_output(parser)
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run it; the exit code is that of its claims."""
+    if arguments.world not in WORLDS:
+        raise ConfigurationError(f"unknown world {arguments.world!r}", hint=nearest(arguments.world, WORLDS, "worlds"))
+    from workbench.commands.execute import execute
+    from workbench.commands.terminal import print_json, progress
+    from workbench.experiments.parameters import parse_assignments
+    from workbench.experiments.registry import experiment
+    from workbench.experiments.runner import exit_code
+
+    found = experiment(arguments.name)
+    overrides = parse_assignments(arguments.assignments)
+    found.resolve(_profile(arguments.profile), overrides)  # a mistake is told before anything is shown
+    with progress(found.name) as tell:
+        folder = execute(
+            found,
+            profile=arguments.profile,
+            seed=arguments.seed,
+            broker=arguments.broker,
+            output=arguments.output,
+            overrides=overrides,
+            tell=tell,
+        )
+    if arguments.json:
+        print_json(folder.to_json())
+    else:
+        from workbench.commands.tables import print_run
+
+        print_run(folder)
+    return exit_code(folder.verdicts)
+
+
+def _profile(option: str | None) -> str:
+    from workbench.experiments.parameters import choose_profile
+
+    return choose_profile(option)
