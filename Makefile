@@ -11,7 +11,7 @@ UV := uv==0.13.9
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo lab test notebooks check format lint types imports lock clean run-packages lab-packages \
+.PHONY: help demo lab test notebooks check format lint types imports images lock clean run-packages lab-packages \
 	test-packages dev-packages
 
 help: ## list these commands
@@ -45,6 +45,9 @@ types: dev-packages ## check types
 
 imports: dev-packages ## check who imports whom
 	@"$(BIN)/lint-imports" --no-logo
+
+images: run-packages ## make the README's pictures and the recorded examples anew
+	@scripts/images.sh "$(abspath $(BIN))/python"
 
 lock: ## write requirements.lock anew; LOCK_FLAGS=--upgrade takes the newest versions
 	@scripts/venv.sh bare

@@ -16,7 +16,7 @@ from workbench.experiments.base import Context, Experiment, Outcome
 from workbench.experiments.cells import cell_name, cell_seed, check_ack, claim
 from workbench.experiments.parameters import PROFILES, parameter
 from workbench.experiments.registry import experiment, experiment_names
-from workbench.experiments.runner import exit_code, run_experiment
+from workbench.experiments.runner import exit_code, keep_logs, keep_rollbacks, run_experiment
 from workbench.results import RunFolder, list_runs
 
 
@@ -306,3 +306,22 @@ def test_replicas_that_could_not_be_compared_are_unknown() -> None:
     verdicts = judged("unknown", "unknown", writes=2)
     assert verdicts.pop("all_converge_when_deterministic") == "valid"
     assert set(verdicts.values()) == {"unknown"}
+
+
+def test_processes_logs_and_rollbacks_are_kept_and_replicas_data_is_not(tmp_path: Path) -> None:
+    replica = tmp_path / "work" / "ack-async" / "replicas" / "replica-2"
+    for path, text in {
+        tmp_path / "work" / "ack-async" / "logs" / "replica-2.log": "up",
+        replica / "log" / "00000000000000000001.log": "entries",
+        replica / "database" / "database.sqlite": "rows",
+        replica / "rollback" / "0001-after-1.7.jsonl": "dropped",
+    }.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    writer = RunFolder.create(
+        tmp_path, experiment="e", title="t", question="q", parameters={}, seed=1, profile="ci"
+    )
+    keep_logs(tmp_path / "work", writer.logs_directory)
+    keep_rollbacks(tmp_path / "work", writer)
+    kept = {path.relative_to(writer.path).as_posix() for path in writer.path.rglob("*.*") if path.suffix != ".json"}
+    assert kept == {"logs/ack-async/logs/replica-2.log", "rollback/ack-async/replicas/replica-2/0001-after-1.7.jsonl"}

@@ -20,7 +20,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from workbench import config_file
 from workbench.client.connection import ClientConnection
@@ -111,8 +111,7 @@ class LoadSpec:
     rows_path: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """One operation before it starts; `due_ns` counts from the start of the load."""
 
     number: int
@@ -167,7 +166,7 @@ class LoadGenerator:
                 operations = self._closed_loop() if self._load.rate_per_s is None else _drain(queue)
                 group.create_task(self._run_session(number, operations), name=f"session-{number}")
             if self._load.rate_per_s is not None:
-                await self._dispatch(queues)
+                await asyncio.to_thread(self._dispatch, asyncio.get_running_loop(), queues)
 
     def _now_ns(self) -> int:
         return time.monotonic_ns() - self._start_ns
@@ -179,21 +178,24 @@ class LoadGenerator:
     def _ended(self, at_ns: int) -> bool:
         return self._stopped or at_ns >= self._end_ns
 
-    async def _dispatch(self, queues: list[asyncio.Queue[Planned | None]]) -> None:
-        """Give operations to sessions in turn, each when it is due, never waiting for an answer."""
+    def _dispatch(self, loop: asyncio.AbstractEventLoop, queues: list[asyncio.Queue[Planned | None]]) -> None:
+        """Give operations to sessions in turn, each when it is due, never waiting for an answer.
+
+        On a thread of its own: the timers of event loops have a resolution of a millisecond, as much as a whole write
+        may take.
+        """
         for operation in self._operations:
             while (ahead_ns := operation.due_ns - self._now_ns()) > 0 and not self._stopped:
-                await asyncio.sleep(min(ahead_ns / 1e9, 0.1))
+                time.sleep(min(ahead_ns / 1e9, 0.1))
             if self._ended(operation.due_ns):
                 break
-            queues[operation.number % len(queues)].put_nowait(operation)
+            loop.call_soon_threadsafe(queues[operation.number % len(queues)].put_nowait, operation)
         for queue in queues:
-            queue.put_nowait(None)
+            loop.call_soon_threadsafe(queue.put_nowait, None)
 
     async def _closed_loop(self) -> AsyncIterator[Planned]:
         while not self._ended(now_ns := self._now_ns()):
-            operation = next(self._operations)
-            yield Planned(operation.number, now_ns, operation.is_read, operation.key, operation.value)
+            yield next(self._operations)._replace(due_ns=now_ns)
 
     async def _run_session(self, number: int, operations: AsyncIterator[Planned]) -> None:
         load = self._load

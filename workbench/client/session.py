@@ -197,23 +197,27 @@ def make_statement(sql: str, parameters: Sequence[SqlValue]) -> Statement:
         raise StatementError(
             f"parameters must be a sequence, not {type(parameters).__name__}", hint="for one parameter: (value,)"
         )
-    return Statement(sql, tuple(_check_value(place, value) for place, value in enumerate(parameters, start=1)))
+    return Statement(sql, tuple([_check_value(place, value) for place, value in enumerate(parameters, start=1)]))
 
 
 def _check_value(place: int, value: SqlValue) -> SqlValue:
-    match value:
-        case bool():
-            return int(value)
-        case int() if not -_INTEGER_MAX <= value < _INTEGER_MAX:
-            raise StatementError(f"parameter {place} is out of range: {value}", hint="integers have 64 bits")
-        case str() if not value.isascii():
-            return _check_text(place, value)
-        case None | int() | float() | str() | bytes():
-            return value
-        case _:
-            raise StatementError(
-                f"parameter {place} is a {type(value).__name__}", hint="None, int, float, str or bytes"
-            )
+    """The common cases first: this runs for every parameter of every operation."""
+    kind = type(value)
+    if value is None or kind is bytes or kind is float:
+        return value
+    if isinstance(value, int):
+        return _check_integer(place, value)
+    if isinstance(value, str):
+        return value if value.isascii() else _check_text(place, value)
+    if isinstance(value, float | bytes):
+        return value
+    raise StatementError(f"parameter {place} is a {kind.__name__}", hint="None, int, float, str or bytes")
+
+
+def _check_integer(place: int, value: int) -> int:
+    if not -_INTEGER_MAX <= value < _INTEGER_MAX:
+        raise StatementError(f"parameter {place} is out of range: {value}", hint="integers have 64 bits")
+    return int(value)
 
 
 def _check_text(place: int, value: str) -> str:

@@ -61,6 +61,7 @@ async def run_experiment(
             outcome = await experiment.conduct(context, parameters)
         finally:
             keep_logs(context.directory, writer.logs_directory)
+            keep_rollbacks(context.directory, writer)
             writer.note(**context.notes)
         return _finish(experiment, writer, outcome)
 
@@ -81,15 +82,26 @@ def _finish(experiment: Experiment[Any], writer: RunWriter, outcome: Outcome) ->
 
 
 def keep_logs(source: Path, target: Path) -> None:
-    """Copy every log below `source` to the folder `target`, the end of it where it is long."""
+    """Copy every process's log below `source` to the folder `target`, the end of it where it is long.
+
+    Logs of processes lie in folders named `logs`; the replication logs elsewhere are data, and stay behind.
+    """
     for path in sorted(source.rglob("*")):
-        if path.suffix not in KEPT_SUFFIXES or not path.is_file() or path.is_symlink():
+        if "logs" not in path.parts[len(source.parts) :] or path.suffix not in KEPT_SUFFIXES or not path.is_file():
             continue
         copy = target / path.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
         with path.open("rb") as read, copy.open("wb") as written:
             read.seek(max(0, path.stat().st_size - LOG_BYTES_MAX))
             shutil.copyfileobj(read, written)
+
+
+def keep_rollbacks(source: Path, writer: RunWriter) -> None:
+    """Copy what rewinds dropped, replica by replica, to the run's `rollback/`, which exists only if there was one."""
+    for path in sorted(source.rglob("rollback/*.jsonl")):
+        copy = writer.rollback_directory / path.relative_to(source).parent.parent / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
 
 
 def exit_code(verdicts: Mapping[str, Verdict]) -> int:
