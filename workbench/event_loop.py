@@ -1,4 +1,4 @@
-"""The event loop of our processes: uvloop where there is one, asyncio's own elsewhere, which is slower, not different."""
+"""The event loop of our processes: uvloop where there is one; asyncio's own elsewhere is slower, not different."""
 
 from __future__ import annotations
 

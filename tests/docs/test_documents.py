@@ -49,9 +49,7 @@ def test_the_readme_lists_every_command(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)", document.read_text())
-    missing = [
-        target for target in targets if "://" not in target and not (document.parent / target).exists()
-    ]
+    missing = [target for target in targets if "://" not in target and not (document.parent / target).exists()]
     assert missing == []
 
 

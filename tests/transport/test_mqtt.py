@@ -201,9 +201,7 @@ async def test_a_message_too_long_is_dropped_and_the_connection_stands(broker: B
 async def test_beyond_the_bound_messages_are_dropped_and_what_fitted_arrives(broker: Broker):
     recorder = Recorder()
     bound, size, count = 1_000_000, 100_000, 300  # far more than a socket's buffer takes
-    async with await connect_mqtt(
-        broker.url, identifier="a", handler=recorder, outgoing_bytes_max=bound
-    ) as transport:
+    async with await connect_mqtt(broker.url, identifier="a", handler=recorder, outgoing_bytes_max=bound) as transport:
         await transport.subscribe("t", "end")
         for number in range(count):
             transport.publish("t", b"%03d" % number + bytes(size - 3))

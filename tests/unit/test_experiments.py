@@ -318,9 +318,7 @@ def test_processes_logs_and_rollbacks_are_kept_and_replicas_data_is_not(tmp_path
     }.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    writer = RunFolder.create(
-        tmp_path, experiment="e", title="t", question="q", parameters={}, seed=1, profile="ci"
-    )
+    writer = RunFolder.create(tmp_path, experiment="e", title="t", question="q", parameters={}, seed=1, profile="ci")
     keep_logs(tmp_path / "work", writer.logs_directory)
     keep_rollbacks(tmp_path / "work", writer)
     kept = {path.relative_to(writer.path).as_posix() for path in writer.path.rglob("*.*") if path.suffix != ".json"}

@@ -90,9 +90,7 @@ class ClientConnection:
         self._flush_soon()
         return self._expect(("read", read.session, read.request), timeout_s)
 
-    def control(
-        self, replica: str, make: Callable[[int, str], Message], timeout_s: float
-    ) -> asyncio.Future[Answer]:
+    def control(self, replica: str, make: Callable[[int, str], Message], timeout_s: float) -> asyncio.Future[Answer]:
         """Send what `make(request, reply_to)` returns to the process of `replica`; it answers with its status."""
         request = next(self._requests)
         self._transport.publish(self._topics.replica_control(replica), encode(make(request, self.client_id)))

@@ -172,7 +172,7 @@ class LoadGenerator:
         return time.monotonic_ns() - self._start_ns
 
     def _payload(self, value: int) -> bytes:
-        """Bytes of the wanted size, new with every value: a log format that ships changes must have something to ship."""
+        """Bytes of the wanted size, new with every value, so that a log format which ships changes has some to ship."""
         return (value.to_bytes(8, "big") + self._filling)[: len(self._filling)]
 
     def _ended(self, at_ns: int) -> bool:
@@ -216,7 +216,9 @@ class LoadGenerator:
                 value = read.rows[0][0] if read.rows else None
                 answered = (read.replica, read.position, 0)
             else:
-                write = await session.write(self._workload.write, (operation.key, operation.value, self._payload(operation.value)))
+                write = await session.write(
+                    self._workload.write, (operation.key, operation.value, self._payload(operation.value))
+                )
                 value = operation.value
                 answered = (write.replica, write.position, write.member)
         except (DefiniteError, IndefiniteError) as error:
@@ -277,7 +279,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run_in_loop(_run(spec))
     except WorkbenchError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     return 0
 

@@ -85,9 +85,7 @@ class Session:
             self._sequence += 1
             return await self._write(Transaction(self.identifier, self._sequence, checked))
 
-    async def read(
-        self, sql: str, parameters: Sequence[SqlValue] = (), *, replica: str | None = None
-    ) -> ReadResult:
+    async def read(self, sql: str, parameters: Sequence[SqlValue] = (), *, replica: str | None = None) -> ReadResult:
         """Run one reading statement on the replica that the policy chooses, or on `replica`.
 
         Raises `StatementError` (the SQL was refused), `NotLeaderError`, or `IndefiniteError` (no answer in time).

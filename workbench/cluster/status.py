@@ -27,7 +27,7 @@ class ReplicaStatus:
     durable: int = 0
     applied: int = 0
     committed: int = 0
-    last_position: Position = Position()
+    last_position: Position = field(default_factory=Position)
     counters: Mapping[str, int] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""

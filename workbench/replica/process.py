@@ -29,7 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one replica until it is told to stop; return the process's exit code."""
     exit_when_parent_dies()
     logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s.%(msecs)03d %(levelname)s %(message)s", datefmt="%H:%M:%S"
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s.%(msecs)03d %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
     )
     (path,) = sys.argv[1:] if arguments is None else arguments
     config = config_file.load(Path(path), ReplicaConfig)

@@ -83,9 +83,7 @@ class ReplicaStorage:
 
     def _open_store(self) -> Store:
         config = self._config
-        return open_store(
-            self._directory / "database", config.log_format, config.limits, page_size=config.page_size
-        )
+        return open_store(self._directory / "database", config.log_format, config.limits, page_size=config.page_size)
 
     # Recovery.
 
@@ -93,7 +91,9 @@ class ReplicaStorage:
         """Bring the database to the end of the log; return what the core must know."""
         cut = self._log.recovery
         if cut.cut_bytes:
-            _logger.warning("cut %d bytes of the log at byte %d of %s: %s", cut.cut_bytes, cut.offset, cut.path, cut.reason)
+            _logger.warning(
+                "cut %d bytes of the log at byte %d of %s: %s", cut.cut_bytes, cut.offset, cut.path, cut.reason
+            )
         applied = self._store.applied
         if applied.index and self._log.term_at(applied.index) != applied.term:
             _logger.warning("the database is at %s, which the log does not hold: rebuilding it", applied)

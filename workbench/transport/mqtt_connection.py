@@ -46,7 +46,7 @@ class MqttConnection:
     def __init__(self, address: BrokerAddress, client: aiomqtt.Client) -> None:
         self._address = address
         self._client = client
-        self._paho: PahoClient = client._client  # noqa: SLF001: aiomqtt has no public way to it
+        self._paho: PahoClient = client._client  # aiomqtt has no public way to it
         self._loop = asyncio.get_running_loop()
         self._waiting_for: int | None = None
         """File descriptor of the socket that takes no more at the moment."""

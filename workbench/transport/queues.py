@@ -25,9 +25,7 @@ class Incoming:
     as that brings another message.
     """
 
-    def __init__(
-        self, handler: Handler, read_more: Callable[[], None], on_error: Callable[[Exception], None]
-    ) -> None:
+    def __init__(self, handler: Handler, read_more: Callable[[], None], on_error: Callable[[Exception], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._handler = handler
         self._read_more = read_more
