@@ -107,13 +107,11 @@ def test_law_6_dropped_entries_are_kept_for_people() -> None:
     world.appoint()
     world.settle()
     world.write(session=5, sequence=1, key="x", value=5)
-    leader = world.nodes["replica-1"]
-    world._store(leader)  # executes and ships; the leader's own sync never happens
-    while world.network:
-        world._deliver(0)
-    for name in ("replica-2", "replica-3"):
-        while world.nodes[name].jobs:
-            world._store(world.nodes[name])
+    world.store("replica-1")
+    world.answer("replica-1")  # executed and shipped; the leader's own sync never happens
+    world.deliver_all()
+    world.store_all("replica-2")
+    world.store_all("replica-3")
     assert world.nodes["replica-2"].data == {"x": 5}
     assert not world.writes, "law 4: the leader does not have it durable"
     world.crash("replica-1")
@@ -147,8 +145,7 @@ def test_a_slow_follower_leaves_the_live_stream() -> None:
     world.settle()
     for number in range(1, 101):
         world.write(session=1, sequence=number, key="x", value=number)
-        while world.nodes["replica-1"].jobs:
-            world._store(world.nodes["replica-1"])
+        world.store_all("replica-1")
     waiting = sum(len(frame) for _, target, frame in world.network if target == "replica-2")
     assert waiting < 2_000, "bytes on the way to a follower are bounded"
     world.settle()
@@ -175,8 +172,7 @@ def test_law_5_an_old_leader_steps_down_when_it_hears_of_a_newer_term() -> None:
     world.settle()
     world.appoint("replica-2")
     world.network = [frame for frame in world.network if frame[1] == "replica-3"]
-    while world.network:
-        world._deliver(0)  # replica-3 follows the new leader; replica-1 knows nothing
+    world.deliver_all()  # replica-3 follows the new leader; replica-1 knows nothing
     world.write(session=1, sequence=1, key="x", value=1, to="replica-1")
     world.write(session=2, sequence=1, key="x", value=2, to="replica-2")
     world.settle()
@@ -202,8 +198,8 @@ def test_a_leader_read_shows_nothing_that_is_not_logged() -> None:
     world.appoint()
     world.settle()
     world.write(session=1, sequence=1, key="x", value=1)
-    leader = world.nodes["replica-1"]
-    world._store(leader)
+    world.store("replica-1")
+    world.answer("replica-1")
     world.read(session=2, request=1, key="x", to="replica-1")
     assert not world.reads
     world.settle()

@@ -1,97 +1,73 @@
 """A whole cluster inside one test: real cores, an in-memory network with a seeded order, in-memory disks.
 
-Nothing runs by itself: `step` delivers one message, finishes one storage effect or lets time pass, chosen by a seeded
-generator, and after every step the laws that can be seen from outside are checked. A disk remembers what was synced;
-a crash forgets the rest. The database is a dictionary; the "log format" is the list of assignments made.
+Nothing runs by itself: `step` delivers one message, finishes one storage effect, brings its answer to the core or lets
+time pass, chosen by a seeded generator, and the laws of `laws.py` are checked all the while. A disk remembers what was
+synced; a crash forgets the rest.
 """
 
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from itertools import pairwise
 
-import msgspec
+from tests.protocol.disk import Node
+from tests.protocol.laws import Laws
 
 from workbench.config import AckPolicy, Limits, Timing
-from workbench.protocol.codec import decode, decode_entry, encode
-from workbench.protocol.effects import (
-    Abandon,
-    Append,
-    Apply,
-    Broadcast,
-    Commit,
-    Effect,
-    Execute,
-    Query,
-    Reply,
-    Rewind,
-    SaveTerm,
-    Send,
-    SendLog,
-)
-from workbench.protocol.inputs import Applied, Durable, Executed, Input, Queried, Received, Tick
+from workbench.protocol.codec import decode, encode
+from workbench.protocol.effects import Broadcast, Effect, Reply, SaveTerm, Send
+from workbench.protocol.inputs import Input, Received, Tick
 from workbench.protocol.messages import (
     AppendEntries,
     Appoint,
     ClientBatch,
-    Entry,
-    LoggedEntry,
-    Member,
     Message,
-    Outcome,
-    Position,
+    Progress,
     Read,
     ReadReply,
     Statement,
-    StatementResult,
     Transaction,
     WriteReply,
 )
-from workbench.protocol.outcomes import Execution, QueryResult, Refused
 from workbench.protocol.replica import Replica
 from workbench.protocol.roles import Role
-from workbench.protocol.sessions import SessionTable
 from workbench.protocol.state import Recovered, ReplicaState
 
 CLIENT = "client-1"
 MS = 1_000_000
 
 
-@dataclass
-class Node:
-    """One replica: its core, what its disk holds, what its storage still has to do."""
-
-    name: str
-    core: Replica
-    log: list[LoggedEntry] = field(default_factory=list)
-    synced: int = 0
-    term: tuple[int, str] = (0, "")
-    data: dict[str, object] = field(default_factory=dict)
-    applied: int = 0
-    open_group: dict[str, object] | None = None
-    jobs: deque[Effect] = field(default_factory=deque)
-    rollback: list[Entry] = field(default_factory=list)
-    up: bool = True
-
-
 class World:
-    """A cluster of `replica-1..n`. `seed` decides everything that is not given."""
+    """A cluster of `replica-1..n`. `seed` decides everything that is not given.
 
-    def __init__(self, *, followers: int = 2, ack: AckPolicy, seed: int = 0, limits: Limits | None = None) -> None:
+    `elected` promises that leaders other than the first come from `elect` alone: committed entries must survive.
+    """
+
+    def __init__(
+        self,
+        *,
+        followers: int = 2,
+        ack: AckPolicy,
+        seed: int = 0,
+        limits: Limits | None = None,
+        elected: bool = False,
+    ) -> None:
         self.rng = random.Random(seed)
         self.ack = ack
         self.limits = limits or Limits()
+        self.laws = Laws(followers + 1, ack, elected=elected)
         self.names = tuple(f"replica-{number}" for number in range(1, followers + 2))
         self.now = 0
         self.network: list[tuple[str, str, bytes]] = []
         self.writes: list[WriteReply] = []
         self.reads: list[ReadReply] = []
         self.loss = 0.0
-        self.leaders: dict[int, str] = {}
-        self.appended: dict[Position, bytes] = {}
-        self.nodes = {name: Node(name, self._core(name, Recovered())) for name in self.names}
+        """Chance of a message to get lost."""
+        self.duplication = 0.0
+        """Chance of a message to stay on its way though it was delivered."""
+        self.reordering = 0.0
+        """Chance of a message to overtake those before it on its link."""
+        self.nodes = {name: Node(name, self.laws, self._core(name, Recovered())) for name in self.names}
 
     def _core(self, name: str, recovered: Recovered) -> Replica:
         return Replica(
@@ -108,60 +84,71 @@ class World:
 
     # What a test does.
 
+    def receive(self, name: str, *messages: Message) -> None:
+        """Give messages to a replica at once, past the network."""
+        self.handle(name, Received(self.now, messages))
+
     def appoint(self, name: str = "replica-1") -> None:
-        self.handle(name, Received(self.now, (Appoint(0, ""),)))
+        self.receive(name, Appoint(0, ""))
+
+    def elect(self, voters: tuple[str, ...] | None = None) -> str:
+        """Let the most up to date of `voters` (default: everybody who is up) lead; the others vote by their terms."""
+        voters = voters or tuple(name for name, node in self.nodes.items() if node.up)
+        assert len(voters) > len(self.names) // 2
+        winner = max(voters, key=lambda name: self.nodes[name].core.state.log.last)
+        self.depose(winner)
+        for name in voters:
+            if name != winner:
+                self.receive(name, Progress(self.nodes[winner].term[0], winner, 0, 0, 0))
+        return winner
+
+    def depose(self, by: str) -> None:
+        """Let `by` lead in a term that nobody knows yet, whatever the others hold."""
+        term = max(node.term[0] for node in self.nodes.values())
+        other = next(name for name in self.names if name != by)
+        if self.nodes[by].term[0] < term:
+            self.receive(by, Progress(term, other, 0, 0, 0))
+        self.appoint(by)
 
     def write(self, session: int, sequence: int, key: str, value: object, to: str = "replica-1") -> None:
-        transaction = Transaction(session, sequence, (Statement("set", (key, value)),))  # type: ignore[arg-type]
-        self.handle(to, Received(self.now, (ClientBatch(CLIENT, (transaction,)),)))
+        self.receive(to, ClientBatch(CLIENT, (transaction(session, sequence, key, value),)))
 
     def read(self, session: int, request: int, key: str, to: str, *, from_leader: bool = False) -> None:
         read = Read(session, request, Statement("get", (key,)), from_leader)
-        self.handle(to, Received(self.now, (ClientBatch(CLIENT, (), (read,)),)))
+        self.receive(to, ClientBatch(CLIENT, (), (read,)))
 
     def crash(self, name: str) -> None:
-        """Power off: what was not synced, and what was on the way to it, is gone."""
-        node = self.nodes[name]
-        node.up = False
-        del node.log[node.synced :]
-        node.jobs.clear()
-        self.network = [one for one in self.network if one[1] != name]
+        """Power off: what was not synced is gone, and what reaches it while it is down gets lost."""
+        self.nodes[name].power_off()
 
     def restart(self, name: str) -> None:
         """Recover from the disk, as `ReplicaStorage.recover` does."""
-        old = self.nodes[name]
-        sessions = SessionTable()
-        starts: list[tuple[int, int]] = []
-        node = Node(name, old.core, log=old.log, synced=len(old.log), term=old.term, rollback=old.rollback)
-        for logged in node.log:
-            sessions.record(logged.entry)
-            if not starts or starts[-1][0] != logged.entry.term:
-                starts.append((logged.entry.term, logged.entry.index))
-        _apply(node, (logged.entry for logged in node.log))
-        node.core = self._core(
-            name,
-            Recovered(
-                term=node.term[0],
-                voted_for=node.term[1],
-                term_starts=starts,
-                last_index=len(node.log),
-                sessions=sessions,
-            ),
-        )
-        self.nodes[name] = node
+        node = self.nodes[name]
+        node.core = self._core(name, node.recover())
+
+    def leader(self) -> Node:
+        """Whoever leads in the newest term."""
+        leaders = [node for node in self.nodes.values() if node.up and node.core.role is Role.LEADER]
+        return max(leaders, key=lambda node: node.core.state.term)
 
     def settle(self, steps: int = 20_000) -> None:
-        """Run until nothing is left to do but wait, and four heartbeats (longer than a fetch is retried) brought nothing new."""
+        """Run until a silence longer than the longest wait for a retry brought nothing new."""
         for _ in range(steps):
             if not self.step(time_too=False):
-                before = [(node.core.state.applied, node.core.state.log.last) for node in self.nodes.values()]
-                for _ in range(4):
-                    self.tick_all(120)
+                before = self._progress()
+                for _ in range(50):
+                    self.tick_all(100)
                     while self.step(time_too=False):
                         pass
-                if before == [(node.core.state.applied, node.core.state.log.last) for node in self.nodes.values()]:
+                    if self._progress() != before:
+                        break
+                else:
                     return
         raise AssertionError("the cluster does not come to rest")
+
+    def _progress(self) -> list[object]:
+        states = [node.core.state for node in self.nodes.values()]
+        return [(state.term, state.applied, state.log.last) for state in states]
 
     def tick_all(self, milliseconds: float = 20) -> None:
         self.now += int(milliseconds * MS)
@@ -171,175 +158,132 @@ class World:
 
     def step(self, *, time_too: bool = True) -> bool:
         """Do one thing that can be done now; whether there was one."""
-        choices: list[tuple[str, object]] = []
+        choices: list[tuple[str, int | str]] = [("deliver", place) for place in self._deliverable()]
+        for name, node in self.nodes.items():
+            choices += [("store", name)] * bool(node.jobs) + [("answer", name)] * bool(node.answers)
+        if time_too:
+            choices.append(("tick", ""))
+        if not choices:
+            return False
+        match self.rng.choice(choices):
+            case "deliver", int(place):
+                self.deliver(place)
+            case "store", str(name):
+                self.store(name)
+            case "answer", str(name):
+                self.answer(name)
+            case _:
+                self.tick_all(self.rng.random() * 40)
+        return True
+
+    def _deliverable(self) -> list[int]:
+        """The first message of every link; now and then, any."""
+        if self.network and self.rng.random() < self.reordering:
+            return [self.rng.randrange(len(self.network))]
         first: dict[tuple[str, str], int] = {}
         for place, (source, target, _) in enumerate(self.network):
             first.setdefault((source, target), place)
-        choices += [("deliver", place) for place in first.values()]
-        choices += [("store", name) for name, node in self.nodes.items() if node.up and node.jobs]
-        if time_too:
-            choices.append(("tick", None))
-        if not choices:
-            return False
-        kind, what = choices[int(self.rng.random() * len(choices))]
-        if kind == "deliver":
-            assert isinstance(what, int)
-            self._deliver(what)
-        elif kind == "store":
-            assert isinstance(what, str)
-            self._store(self.nodes[what])
+        return list(first.values())
+
+    # One step.
+
+    def deliver(self, place: int = 0) -> None:
+        """Deliver a message; whoever is down misses it."""
+        _, target, frame = self.network[place]
+        if self.rng.random() >= self.duplication:
+            del self.network[place]
+        if self.nodes[target].up:
+            self.receive(target, decode(frame))
+
+    def deliver_all(self) -> None:
+        """Deliver everything that is on its way, and whatever that sets on its way, in order."""
+        while self.network:
+            self.deliver()
+
+    def store(self, name: str) -> None:
+        """Finish one storage effect, without telling the core."""
+        self.nodes[name].perform(self.now)
+
+    def answer(self, name: str) -> None:
+        """Bring one answer of storage to the core."""
+        answer = self.nodes[name].answers.popleft()
+        if isinstance(answer, Send):
+            self._carry_out(self.nodes[name], [answer])
         else:
-            self.tick_all(self.rng.random() * 40)
-        self.check_laws()
-        return True
+            self.handle(name, answer)
+
+    def store_all(self, name: str) -> None:
+        """Finish everything that storage has to do, and whatever its answers set off."""
+        node = self.nodes[name]
+        while node.jobs or node.answers:
+            if node.answers:
+                self.answer(name)
+            else:
+                self.store(name)
 
     # The world's side of the contract in effects.py.
 
     def handle(self, name: str, happened: Input) -> None:
         node = self.nodes[name]
-        for effect in node.core.handle(happened):
+        self._carry_out(node, node.core.handle(happened))
+        self._show_laws(node)
+
+    def _carry_out(self, node: Node, effects: list[Effect]) -> None:
+        for effect in effects:
             match effect:
                 case SaveTerm(term, voted_for):
-                    assert term > node.term[0] or (term, voted_for) == node.term, "a term or vote was taken back"
+                    self.laws.saved_term(node.name, term, voted_for)
                     node.term = (term, voted_for)
                 case Send(to, message):
-                    self._send(name, to, message)
+                    self.send(node.name, to, message)
                 case Broadcast(message):
                     for other in self.names:
-                        if other != name:
-                            self._send(name, other, message)
+                        if other != node.name:
+                            self.send(node.name, other, message)
                 case Reply():
                     self.writes += effect.writes
                     self.reads += effect.reads
-                    self._check_acknowledged(node, effect.writes)
+                    self._show_replies(node, effect)
                 case _:
                     node.jobs.append(effect)
 
-    def _send(self, source: str, target: str, message: Message) -> None:
+    def send(self, source: str, target: str, message: Message) -> None:
+        """Put a message on its way."""
         if isinstance(message, AppendEntries):
-            assert self.nodes[source].term[0] >= message.term, "law 1: the term was not durable when it was sent"
-            for encoded in message.entries:
-                entry = decode_entry(encoded).entry
-                known = self.appended.setdefault(entry.position, encoded)
-                assert known == encoded, f"two entries at {entry.position}"
-        if self.nodes[target].up and self.rng.random() >= self.loss:
+            self.laws.sent(source, message.term)
+        if self.rng.random() >= self.loss:
             self.network.append((source, target, encode(message)))
-
-    def _deliver(self, place: int) -> None:
-        _, target, frame = self.network.pop(place)
-        self.handle(target, Received(self.now, (decode(frame),)))
-
-    def _store(self, node: Node) -> None:
-        effect = node.jobs.popleft()
-        assert node.open_group is None or isinstance(effect, Append | Commit | Abandon | SendLog), f"{effect} in an open group"
-        match effect:
-            case Execute(position, group):
-                self.handle(node.name, _execute(node, position, group, self.now))
-            case Append(entries):
-                assert entries[0].entry.index == len(node.log) + 1, "the log must continue without a gap"
-                node.log += entries
-                node.synced = len(node.log)
-                self.handle(node.name, Durable(self.now, entries[-1].entry.position))
-            case Commit(position):
-                assert node.synced >= position.index, "committed before it was durable"
-                assert node.open_group is not None
-                node.data, node.open_group = node.open_group, None
-                node.applied = position.index
-                self.handle(node.name, Applied(self.now, position))
-            case Apply(entries):
-                assert node.synced >= entries[-1].entry.index, "applied before it was durable"
-                _apply(node, (logged.entry for logged in entries))
-                self.handle(node.name, Applied(self.now, entries[-1].entry.position))
-            case Abandon():
-                node.open_group = None
-            case Rewind(to):
-                node.rollback += [logged.entry for logged in node.log[to.index :]]
-                del node.log[to.index :]
-                node.synced = len(node.log)
-                node.applied, node.data = 0, {}
-                _apply(node, (logged.entry for logged in node.log))
-            case Query(reads):
-                answers = tuple((client, read, _query(node, read)) for client, read in reads)
-                at = node.log[node.applied - 1].entry.position if node.applied else Position()
-                self.handle(node.name, Queried(self.now, at, answers))
-            case SendLog(to, header, bytes_max):
-                payloads: list[bytes] = []
-                for logged in node.log[header.previous.index :]:
-                    if payloads and sum(map(len, payloads)) + len(logged.encoded) > bytes_max:
-                        break
-                    payloads.append(logged.encoded)
-                self._send(node.name, to, header.with_entries(tuple(payloads)))
 
     # Laws.
 
-    def check_laws(self) -> None:
-        for node in self.nodes.values():
-            state = node.core.state
-            if node.core.role is Role.LEADER and node.up:
-                assert self.leaders.setdefault(state.term, node.name) == node.name, "law 1: two leaders in a term"
-        self._check_log_matching()
-        self._check_state_is_log()
+    def _show_laws(self, node: Node) -> None:
+        state = node.core.state
+        if node.core.role is Role.LEADER:
+            self.laws.leads(node.name, state.term)
+        self.laws.received(node.name, state.log)
+        assert state.committed <= state.log.last.index, "an entry that does not exist is committed"
+        for index in range(node.committed + 1, state.committed + 1):
+            self.laws.committed(state.log.position_at(index), [other.log for other in self.nodes.values()])
+        node.committed = state.committed
+        self._check_bounds(node)
 
-    def _check_log_matching(self) -> None:
-        logs = [node.log for node in self.nodes.values()]
-        for one in logs:
-            for other in logs:
-                for index in range(min(len(one), len(other)), 0, -1):
-                    if one[index - 1].entry.term == other[index - 1].entry.term:
-                        mine = [logged.encoded for logged in one[:index]]
-                        assert mine == [logged.encoded for logged in other[:index]], "law 2: logs do not match"
-                        break
+    def _show_replies(self, node: Node, reply: Reply) -> None:
+        """A leader that steps down replies too, but acknowledges nothing."""
+        of_term = [logged.entry.position for logged in node.log if logged.entry.term == node.core.state.term]
+        self.laws.replied(node.name, reply.writes, of_term[0] if of_term else None, len(node.log))
 
-    def _check_state_is_log(self) -> None:
-        for node in self.nodes.values():
-            expected = Node(node.name, node.core)
-            _apply(expected, (logged.entry for logged in node.log[: node.applied]))
-            assert node.data == expected.data, "law 3: the state is not the log"
-
-    def _check_acknowledged(self, leader: Node, replies: Iterable[WriteReply]) -> None:
-        for reply in replies:
-            if reply.outcome is not Outcome.OK:
-                continue
-            index = reply.position.index
-            assert leader.synced >= index, "law 4: acknowledged before the leader had it durable"
-            holders = 0
-            for node in self.nodes.values():
-                if node is not leader:
-                    level = {
-                        "received": node.core.state.log.last.index,
-                        "durable": node.synced,
-                        "applied": node.applied,
-                    }[self.ack.level]
-                    holders += level >= index and node.core.state.log.holds(reply.position)
-            needed = self.ack.followers_needed(len(self.names))
-            assert holders >= needed, f"law 4: acknowledged with {holders} of {needed} followers"
+    def _check_bounds(self, node: Node) -> None:
+        """Every queue is bounded by configuration, however slow disks and followers are."""
 
 
-def _execute(node: Node, position: Position, group: tuple[Transaction, ...], now: int) -> Executed:
-    data = dict(node.data)
-    members, refused, body = [], [], []
-    for transaction in group:
-        (statement,) = transaction.statements
-        if statement.sql == "set":
-            key, value = statement.parameters
-            data[str(key)] = value
-            body.append((key, value))
-            members.append(Member(transaction.session, transaction.sequence, (StatementResult(1),)))
-        else:
-            refused.append(Refused(transaction.session, transaction.sequence, f"no such verb: {statement.sql}"))
-    node.open_group = data if members else None
-    execution = Execution(tuple(members), tuple(refused), msgspec.msgpack.encode(body) if members else b"")
-    return Executed(now, position, execution)
+def transaction(session: int, sequence: int, key: str, value: object) -> Transaction:
+    """A write of the tests' only verb."""
+    return Transaction(session, sequence, (Statement("set", (key, value)),))  # type: ignore[arg-type]
 
 
-def _apply(node: Node, entries: Iterable[Entry]) -> None:
-    for entry in entries:
-        assert entry.index == node.applied + 1, "law 3: entries are applied in order, each once"
-        if entry.kind:
-            node.data = {**node.data, **dict(msgspec.msgpack.decode(entry.body))}
-        node.applied = entry.index
-
-
-def _query(node: Node, read: Read) -> QueryResult:
-    value = node.data.get(str(read.statement.parameters[0]))
-    return QueryResult(("value",), ((value,),) if value is not None else ())  # type: ignore[arg-type]
+def converged(world: World) -> bool:
+    """Whether all replicas have the same log and have applied it."""
+    nodes = list(world.nodes.values())
+    return all(one.log == other.log for one, other in pairwise(nodes)) and all(
+        node.applied == len(node.log) for node in nodes
+    )

@@ -18,6 +18,7 @@ from workbench.protocol.codec import decode, encode
 from workbench.protocol.messages import (
     ClientBatch,
     Message,
+    Outcome,
     Read,
     ReadReply,
     ReplicaStatus,
@@ -26,13 +27,15 @@ from workbench.protocol.messages import (
     WriteReply,
 )
 from workbench.transport.base import Inbound
-from workbench.transport.mqtt import MqttTransport, connect_mqtt
+from workbench.transport.mqtt import MESSAGE_BYTES_MAX, MqttTransport, connect_mqtt
 from workbench.transport.topics import Topics
 
 Answer: TypeAlias = tuple[str, WriteReply | ReadReply] | ReplicaStatus | None
 """(replica, its reply), a status, or None when the time was up."""
 
 _SWEEP_S = 0.05
+_BATCH_BYTES_MAX = 1024 * 1024
+"""Requests that together take up more than this travel in messages of their own."""
 
 _logger = logging.getLogger(__name__)
 
@@ -44,6 +47,9 @@ class ClientConnection:
         self.members = members
         self.leader = members[0]
         """The replica to try first for what only a leader does; learned from replies."""
+        self.closed = False
+        self.trouble: Callable[[], str] = lambda: ""
+        """Why replicas may not answer, for error messages; whoever runs the cluster knows."""
         self.client_id = f"client-{secrets.token_hex(6)}"
         self._topics = Topics(cluster_id)
         self._loop = asyncio.get_running_loop()
@@ -67,7 +73,8 @@ class ClientConnection:
         return connection
 
     async def close(self) -> None:
-        """Disconnect; whoever still waits gets None."""
+        """Disconnect; whoever still waits, or asks later, gets None."""
+        self.closed = True
         self._sweeper.cancel()
         await asyncio.gather(self._sweeper, return_exceptions=True)
         for _, future in self._waiting.values():
@@ -98,6 +105,9 @@ class ClientConnection:
 
     def _expect(self, key: tuple[object, ...], timeout_s: float) -> asyncio.Future[Answer]:
         future: asyncio.Future[Answer] = self._loop.create_future()
+        if self.closed:
+            future.set_result(None)
+            return future
         self._waiting[key] = (self._loop.time() + timeout_s, future)
         return future
 
@@ -111,8 +121,27 @@ class ClientConnection:
         writes, self._writes = self._writes, {}
         reads, self._reads = self._reads, {}
         for replica in writes.keys() | reads.keys():
-            batch = ClientBatch(self.client_id, tuple(writes.get(replica, ())), tuple(reads.get(replica, ())))
-            self._transport.publish(self._topics.replica_inbox(replica), encode(batch))
+            self._send(replica, ClientBatch(self.client_id, tuple(writes.get(replica, ())), tuple(reads.get(replica, ()))))
+
+    def _send(self, replica: str, batch: ClientBatch) -> None:
+        """Publish a batch, in pieces if it is long. A request that no message can hold is refused here."""
+        frame = encode(batch)
+        if len(frame) <= _BATCH_BYTES_MAX:
+            self._transport.publish(self._topics.replica_inbox(replica), frame)
+        elif len(batch.writes) + len(batch.reads) > 1:
+            for write in batch.writes:
+                self._send(replica, ClientBatch(self.client_id, writes=(write,)))
+            for read in batch.reads:
+                self._send(replica, ClientBatch(self.client_id, reads=(read,)))
+        elif len(frame) <= MESSAGE_BYTES_MAX:
+            self._transport.publish(self._topics.replica_inbox(replica), frame)
+        else:
+            self._refuse(replica, batch, f"the statements and parameters take {len(frame)} bytes, too many for a message")
+
+    def _refuse(self, replica: str, batch: ClientBatch, reason: str) -> None:
+        writes = tuple(WriteReply(one.session, one.sequence, Outcome.REFUSED, reason=reason) for one in batch.writes)
+        reads = tuple(ReadReply(one.session, one.request, Outcome.REFUSED, reason=reason) for one in batch.reads)
+        self._on_replies(ReplyBatch(replica, "", writes, reads))
 
     # Replies.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from workbench.client.connection import ClientConnection
@@ -78,9 +78,7 @@ class Session:
 
     async def transaction(self, statements: Sequence[tuple[str, Sequence[SqlValue]]]) -> WriteResult:
         """Execute statements as one transaction, all of them or none; errors as for `write`."""
-        if not statements:
-            raise StatementError("a transaction without statements", hint="give at least one (sql, parameters) pair")
-        checked = tuple(make_statement(sql, parameters) for sql, parameters in statements)
+        checked = make_statements(statements)
         async with self._turn:
             self._sequence += 1
             return await self._write(Transaction(self.identifier, self._sequence, checked))
@@ -107,7 +105,7 @@ class Session:
         unanswered = False
         while True:
             wait_s = min(self._options.retry_s, deadline - self._loop.time())
-            if wait_s <= 0:
+            if wait_s <= 0 or self._connection.closed:
                 raise self._gave_up(unanswered, target)
             answer = await self._connection.write(target, transaction, wait_s)
             if answer is None:
@@ -140,10 +138,16 @@ class Session:
         return self._rng.choice([*others, unlike])
 
     def _gave_up(self, unanswered: bool, target: str) -> IndefiniteError | NotLeaderError:
-        seconds = f"{self._options.timeout_s:g} s"
+        why = self._why_no_answer()
         if unanswered:
-            return IndefiniteError(f"no acknowledgement within {seconds}: the write may have happened")
-        return NotLeaderError(f"found no leader within {seconds}", leader=target)
+            return IndefiniteError(f"no acknowledgement {why}: the write may have happened")
+        return NotLeaderError(f"found no leader {why}", leader=target)
+
+    def _why_no_answer(self) -> str:
+        if self._connection.closed:
+            return "before the session's cluster was stopped"
+        trouble = self._connection.trouble()
+        return f"within {self._options.timeout_s:g} s" + (f" ({trouble})" if trouble else "")
 
     # Reads.
 
@@ -152,12 +156,12 @@ class Session:
         deadline = began + self._options.timeout_s
         from_leader = replica is None and self._router.policy == "leader"
         target = replica or self._router.choose(self._connection.leader)
+        self._request += 1  # one number for all tries, so that a slow answer to the first is still an answer
+        read = Read(self.identifier, self._request, statement, from_leader)
         while True:
             wait_s = min(self._options.retry_s, deadline - self._loop.time())
-            if wait_s <= 0:
-                raise IndefiniteError(f"no answer to a read from {target} within {self._options.timeout_s:g} s")
-            self._request += 1
-            read = Read(self.identifier, self._request, statement, from_leader)
+            if wait_s <= 0 or self._connection.closed:
+                raise IndefiniteError(f"no answer to a read from {target} {self._why_no_answer()}")
             answer = await self._connection.read(target, read, wait_s)
             if answer is None:
                 self._router.gave_no_answer(target)
@@ -187,11 +191,28 @@ def _failure(reply: WriteReply | ReadReply, unanswered: bool) -> Exception:
             return IndefiniteError(reply.reason)
 
 
+def make_statements(pairs: Sequence[tuple[str, Sequence[SqlValue]]]) -> tuple[Statement, ...]:
+    """Check a transaction's statements. Raises `StatementError`, naming what is wrong."""
+    expected = "give at least one (sql, parameters) pair"
+    if not isinstance(pairs, Iterable) or isinstance(pairs, str | bytes):
+        raise StatementError(f"a transaction must be a list of statements, not {type(pairs).__name__}", hint=expected)
+    statements: list[Statement] = []
+    for place, pair in enumerate(pairs, start=1):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise StatementError(f"statement {place} of the transaction is not a pair", hint=expected)
+        statements.append(make_statement(*pair))
+    if not statements:
+        raise StatementError("a transaction without statements", hint=expected)
+    return tuple(statements)
+
+
 def make_statement(sql: str, parameters: Sequence[SqlValue]) -> Statement:
     """Check a statement's types. Raises `StatementError`, naming the parameter."""
     if not isinstance(sql, str):
         raise StatementError(f"SQL must be text, not {type(sql).__name__}")
-    if isinstance(parameters, str | bytes | dict):
+    if not sql.isascii() and not _is_unicode(sql):
+        raise StatementError("the SQL is not valid Unicode text", hint="it holds half of a surrogate pair")
+    if isinstance(parameters, str | bytes | Mapping | Set) or not isinstance(parameters, Iterable):
         raise StatementError(
             f"parameters must be a sequence, not {type(parameters).__name__}", hint="for one parameter: (value,)"
         )
@@ -219,8 +240,14 @@ def _check_integer(place: int, value: int) -> int:
 
 
 def _check_text(place: int, value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise StatementError(f"parameter {place} is not valid Unicode text", hint="pass it as bytes") from None
+    if not _is_unicode(value):
+        raise StatementError(f"parameter {place} is not valid Unicode text", hint="pass it as bytes")
     return value
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

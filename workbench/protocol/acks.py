@@ -12,9 +12,7 @@ def _kth_largest(values: Iterable[int], k: int) -> int:
     return sorted(values, reverse=True)[k - 1]
 
 
-def acknowledged_index(
-    policy: AckPolicy, *, durable: int, applied: int, followers: Iterable[FollowerProgress]
-) -> int:
+def acknowledged_index(policy: AckPolicy, *, durable: int, applied: int, followers: Iterable[FollowerProgress]) -> int:
     """The index up to which `policy` is met, given the leader's own durable and applied index.
 
     The leader has every acknowledged entry durable, and applied where the policy says `applied`. The caller must

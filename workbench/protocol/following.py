@@ -187,9 +187,7 @@ class Following:
         state = self._state
         if state.leader:
             matched = self._matched
-            report = Progress(
-                state.term, state.name, matched, min(matched, state.durable), min(matched, state.applied)
-            )
+            report = Progress(state.term, state.name, matched, min(matched, state.durable), min(matched, state.applied))
             state.ask(Send(state.leader, report))
 
     # Missing entries.

@@ -119,9 +119,7 @@ class Leading:
         if known.sequence > write.sequence:
             reason = f"the session has gone on to sequence {known.sequence}"
             return WriteReply(write.session, write.sequence, Outcome.INDEFINITE, reason=reason)
-        reply = WriteReply(
-            write.session, write.sequence, Outcome.OK, known.position, known.member, known.results
-        )
+        reply = WriteReply(write.session, write.sequence, Outcome.OK, known.position, known.member, known.results)
         if known.position.index <= self._acknowledged:
             return reply
         due = max(known.position.index, self._term_start)

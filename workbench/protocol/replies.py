@@ -15,8 +15,6 @@ def answer_queries(queried: Queried) -> list[Reply]:
     for client, read, result in queried.answers:
         outcome = Outcome.REFUSED if result.error else Outcome.OK
         replies[client].append(
-            ReadReply(
-                read.session, read.request, outcome, queried.position, result.columns, result.rows, result.error
-            )
+            ReadReply(read.session, read.request, outcome, queried.position, result.columns, result.rows, result.error)
         )
     return [Reply(client, reads=tuple(reads)) for client, reads in replies.items()]

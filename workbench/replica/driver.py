@@ -150,7 +150,7 @@ class ReplicaDriver:
             return
         try:
             self._carry_out(self._core.handle(happened))
-        except Exception as error:  # noqa: BLE001: whatever it is, it ends the replica
+        except Exception as error:  # noqa: BLE001  whatever it is, it ends the replica
             self._fail(error)
 
     def _carry_out(self, effects: Iterable[Effect]) -> None:

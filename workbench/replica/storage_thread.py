@@ -73,7 +73,7 @@ class StorageThread:
         try:
             while (job := self._jobs.get()) is not None:
                 job()
-        except Exception as error:  # noqa: BLE001: whatever it is, it ends the replica
+        except Exception as error:  # noqa: BLE001  whatever it is, it ends the replica
             failure = error
             self._call(lambda: self._failed(failure))
 
