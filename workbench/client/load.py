@@ -5,9 +5,6 @@ operations are due at times drawn beforehand, as independent users would make th
 queue when it is busy; both the intended and the actual start are recorded, so a slow system cannot hide behind
 fewer requests (coordinated omission). Closed loop (no rate): each session starts its next operation when the last
 one has ended.
-
-Two workloads. `registers`: reads and writes of keys in a table that holds the last value of each; every value written
-to a key is new. `inserts`: every write adds a row, and every read looks at the newest one.
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from workbench import config_file
 from workbench.client.connection import ClientConnection
@@ -28,37 +25,10 @@ from workbench.client.routing import READ_POLICIES
 from workbench.client.session import Session, SessionOptions
 from workbench.errors import ConfigurationError, DefiniteError, IndefiniteError, WorkbenchError
 from workbench.event_loop import run_in_loop
-from workbench.operation_rows import OperationRow, OperationRowsWriter
+from workbench.operation_rows import OperationRow, OperationRowsWriter, Outcome
 from workbench.parent import exit_when_parent_dies
-
-WorkloadName = Literal["registers", "inserts"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Workload:
-    """The SQL of a workload. `write` takes key, value and payload; `read` takes the key and returns a value."""
-
-    drop_table: str
-    create_table: str
-    write: str
-    read: str
-
-
-WORKLOADS: dict[WorkloadName, Workload] = {
-    "registers": Workload(
-        drop_table="DROP TABLE IF EXISTS registers",
-        create_table="CREATE TABLE registers (key TEXT PRIMARY KEY, value INTEGER, payload BLOB)",
-        write="INSERT INTO registers VALUES (?, ?, ?) "
-        "ON CONFLICT (key) DO UPDATE SET value = excluded.value, payload = excluded.payload",
-        read="SELECT value FROM registers WHERE key = ?",
-    ),
-    "inserts": Workload(
-        drop_table="DROP TABLE IF EXISTS inserts",
-        create_table="CREATE TABLE inserts (id INTEGER PRIMARY KEY, key TEXT, value INTEGER, payload BLOB)",
-        write="INSERT INTO inserts (key, value, payload) VALUES (?, ?, ?)",
-        read="SELECT value FROM inserts WHERE ? IS NOT NULL ORDER BY id DESC LIMIT 1",
-    ),
-}
+from workbench.protocol.messages import Position
+from workbench.workloads.single_rows import WORKLOADS, WorkloadName
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,40 +180,32 @@ class LoadGenerator:
 
     async def _run_operation(self, session: Session, number: int, operation: Planned) -> OperationRow:
         invoked_ns = self._now_ns()
+        value = None if operation.is_read else operation.value
+        replica, position, member = "", Position(), 0
+        outcome: Outcome = "ok"
+        problem = ""
         try:
             if operation.is_read:
                 read = await session.read(self._workload.read, (operation.key,))
-                value = read.rows[0][0] if read.rows else None
-                answered = (read.replica, read.position, 0)
+                value = read.rows[0][0] if read.rows else None  # type: ignore[assignment]  # the column is an INTEGER
+                replica, position = read.replica, read.position
             else:
-                write = await session.write(
-                    self._workload.write, (operation.key, operation.value, self._payload(operation.value))
-                )
-                value = operation.value
-                answered = (write.replica, write.position, write.member)
-        except (DefiniteError, IndefiniteError) as error:
-            return OperationRow(
-                operation=operation.number,
-                cell=self._spec.cell,
-                session=number,
-                kind="read" if operation.is_read else "write",
-                key=operation.key,
-                value=None if operation.is_read else operation.value,
-                outcome="fail" if isinstance(error, DefiniteError) else "info",
-                error=str(error),
-                intended_ns=operation.due_ns,
-                invoked_ns=invoked_ns,
-                completed_ns=self._now_ns(),
-            )
-        replica, position, member = answered
+                parameters = (operation.key, operation.value, self._payload(operation.value))
+                write = await session.write(self._workload.write, parameters)
+                replica, position, member = write.replica, write.position, write.member
+        except DefiniteError as error:
+            outcome, problem = "fail", str(error)
+        except IndefiniteError as error:
+            outcome, problem = "info", str(error)
         return OperationRow(
             operation=operation.number,
             cell=self._spec.cell,
             session=number,
             kind="read" if operation.is_read else "write",
             key=operation.key,
-            value=value,  # type: ignore[arg-type]
-            outcome="ok",
+            value=value,
+            outcome=outcome,
+            error=problem,
             replica=replica,
             term=position.term,
             index=position.index,
