@@ -225,16 +225,14 @@ async def test_closing_sends_what_was_published_and_leaves_no_task(broker: Broke
     await publisher.close()
     await recorder.until(1000)
     await receiver.close()
-    await asyncio.sleep(0)  # what was cancelled ends in the next turn
-    assert asyncio.all_tasks() == before
+    await until(lambda: asyncio.all_tasks() == before)
 
 
 async def test_closing_at_once_leaves_no_task(broker: Broker):
     before = asyncio.all_tasks()
     transport = await connect_mqtt(broker.url, identifier="a", handler=Recorder())
     await transport.close()
-    await asyncio.sleep(0)
-    assert asyncio.all_tasks() == before
+    await until(lambda: asyncio.all_tasks() == before)
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
