@@ -223,7 +223,9 @@ async def test_closing_sends_what_was_published_and_leaves_no_task(broker: Broke
     for number in range(1000):
         publisher.publish("t", b"%d" % number)
     await publisher.close()
-    await recorder.until(1000)
+    assert publisher.dropped_messages == publisher.outgoing_bytes == 0
+    if broker.info.name == "mosquitto":  # amqtt may forget what a client had sent that has left since
+        await recorder.until(1000)
     await receiver.close()
     await until(lambda: asyncio.all_tasks() == before)
 
