@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.protocol.world import World
 
+from tests.protocol.world import World
 from workbench.config import AckPolicy, Limits
 from workbench.protocol.messages import Outcome, Position
 from workbench.protocol.roles import Role

@@ -12,11 +12,11 @@ from itertools import pairwise
 
 from tests.protocol.disk import Node
 from tests.protocol.laws import Laws
-
 from workbench.config import AckPolicy, Limits, Timing
 from workbench.protocol.codec import decode, encode
 from workbench.protocol.effects import Broadcast, Effect, Reply, SaveTerm, Send
 from workbench.protocol.inputs import Input, Received, Tick
+from workbench.protocol.leading import Leading
 from workbench.protocol.messages import (
     AppendEntries,
     Appoint,
@@ -67,6 +67,10 @@ class World:
         """Chance of a message to stay on its way though it was delivered."""
         self.reordering = 0.0
         """Chance of a message to overtake those before it on its link."""
+        self.slow_disks: set[str] = set()
+        """Replicas whose storage seldom gets its turn."""
+        self.message_bytes_max = 0
+        """Size of the largest message so far; a queue holds one even if it is over the bound."""
         self.nodes = {name: Node(name, self.laws, self._core(name, Recovered())) for name in self.names}
 
     def _core(self, name: str, recovered: Recovered) -> Replica:
@@ -136,7 +140,7 @@ class World:
         for _ in range(steps):
             if not self.step(time_too=False):
                 before = self._progress()
-                for _ in range(50):
+                for _ in range(45):
                     self.tick_all(100)
                     while self.step(time_too=False):
                         pass
@@ -160,6 +164,8 @@ class World:
         """Do one thing that can be done now; whether there was one."""
         choices: list[tuple[str, int | str]] = [("deliver", place) for place in self._deliverable()]
         for name, node in self.nodes.items():
+            if time_too and name in self.slow_disks and self.rng.random() < 0.95:
+                continue
             choices += [("store", name)] * bool(node.jobs) + [("answer", name)] * bool(node.answers)
         if time_too:
             choices.append(("tick", ""))
@@ -168,6 +174,8 @@ class World:
         match self.rng.choice(choices):
             case "deliver", int(place):
                 self.deliver(place)
+            case "deliver", str(name):
+                self._deliver_inbox(name)
             case "store", str(name):
                 self.store(name)
             case "answer", str(name):
@@ -176,14 +184,16 @@ class World:
                 self.tick_all(self.rng.random() * 40)
         return True
 
-    def _deliverable(self) -> list[int]:
-        """The first message of every link; now and then, any."""
+    def _deliverable(self) -> list[int | str]:
+        """The first message of every link; now and then, any; or everything that is on its way to one replica."""
         if self.network and self.rng.random() < self.reordering:
             return [self.rng.randrange(len(self.network))]
+        if self.network and self.rng.random() < 0.1:
+            return [self.rng.choice(self.network)[1]]
         first: dict[tuple[str, str], int] = {}
         for place, (source, target, _) in enumerate(self.network):
             first.setdefault((source, target), place)
-        return list(first.values())
+        return [*first.values()]
 
     # One step.
 
@@ -195,10 +205,22 @@ class World:
         if self.nodes[target].up:
             self.receive(target, decode(frame))
 
+    def _deliver_inbox(self, name: str) -> None:
+        """Deliver at once what had gathered while a replica was busy."""
+        inbox = [decode(frame) for _, target, frame in self.network if target == name]
+        self.network = [one for one in self.network if one[1] != name]
+        if self.nodes[name].up:
+            self.receive(name, *inbox)
+
     def deliver_all(self) -> None:
         """Deliver everything that is on its way, and whatever that sets on its way, in order."""
         while self.network:
             self.deliver()
+
+    def deliver_to(self, name: str) -> None:
+        """Deliver what is on its way to one replica, in order."""
+        while (place := next((place for place, one in enumerate(self.network) if one[1] == name), None)) is not None:
+            self.deliver(place)
 
     def store(self, name: str) -> None:
         """Finish one storage effect, without telling the core."""
@@ -225,10 +247,11 @@ class World:
 
     def handle(self, name: str, happened: Input) -> None:
         node = self.nodes[name]
-        self._carry_out(node, node.core.handle(happened))
+        term = node.core.state.term  # a leader may acknowledge and step down over one batch of messages
+        self._carry_out(node, node.core.handle(happened), term)
         self._show_laws(node)
 
-    def _carry_out(self, node: Node, effects: list[Effect]) -> None:
+    def _carry_out(self, node: Node, effects: list[Effect], replied_in: int = 0) -> None:
         for effect in effects:
             match effect:
                 case SaveTerm(term, voted_for):
@@ -243,7 +266,7 @@ class World:
                 case Reply():
                     self.writes += effect.writes
                     self.reads += effect.reads
-                    self._show_replies(node, effect)
+                    self.laws.replied(node.name, effect.writes, replied_in, node.log)
                 case _:
                     node.jobs.append(effect)
 
@@ -251,6 +274,7 @@ class World:
         """Put a message on its way."""
         if isinstance(message, AppendEntries):
             self.laws.sent(source, message.term)
+            self.message_bytes_max = max(self.message_bytes_max, message.size_bytes)
         if self.rng.random() >= self.loss:
             self.network.append((source, target, encode(message)))
 
@@ -267,13 +291,18 @@ class World:
         node.committed = state.committed
         self._check_bounds(node)
 
-    def _show_replies(self, node: Node, reply: Reply) -> None:
-        """A leader that steps down replies too, but acknowledges nothing."""
-        of_term = [logged.entry.position for logged in node.log if logged.entry.term == node.core.state.term]
-        self.laws.replied(node.name, reply.writes, of_term[0] if of_term else None, len(node.log))
-
     def _check_bounds(self, node: Node) -> None:
         """Every queue is bounded by configuration, however slow disks and followers are."""
+        duty, limits = node.core._duty, self.limits
+        assert 0 <= node.core.state.reading <= limits.waiting_transactions_max
+        if isinstance(duty, Leading):
+            assert len(duty._writes) <= limits.waiting_transactions_max
+            own = node.core.state.log.last.index - duty._acknowledged
+            assert len(duty._unacknowledged) <= max(1, own)
+        else:
+            size = sum(len(logged.encoded) for logged in duty._received)
+            assert size == duty._received_bytes <= max(limits.unacknowledged_bytes_max, self.message_bytes_max)
+            assert 0 <= duty._stash.size_bytes <= limits.unacknowledged_bytes_max
 
 
 def transaction(session: int, sequence: int, key: str, value: object) -> Transaction:

@@ -77,7 +77,7 @@ class Apply:
 @dataclass(frozen=True, slots=True)
 class Rewind:
     """Drop every entry behind `to` from the log, written out first where people can read them, and bring the
-    database back to the state that the remaining log describes."""
+    database back to the state that the remaining log describes; answered by `Rewound`."""
 
     to: Position
 

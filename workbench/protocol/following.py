@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 
+from workbench.errors import CodecError
 from workbench.protocol.codec import decode_entry
-from workbench.protocol.effects import Append, Apply, Query, Reply, Rewind, Send
-from workbench.protocol.inputs import Applied, Durable, Queried
+from workbench.protocol.effects import Append, Apply, Query, Reply, Send
+from workbench.protocol.fetching import Fetching
+from workbench.protocol.inputs import Applied, Durable
 from workbench.protocol.messages import (
     AppendEntries,
     ClientBatch,
@@ -23,7 +25,7 @@ from workbench.protocol.messages import (
     ReadReply,
     WriteReply,
 )
-from workbench.protocol.replies import answer_queries
+from workbench.protocol.stash import Stash
 from workbench.protocol.state import NANOSECONDS_PER_MS, ReplicaState
 
 
@@ -36,12 +38,15 @@ class Following:
         """Index up to which the own log is known to equal that of the present term's leader."""
         self._received: deque[LoggedEntry] = deque()
         """Entries of the own log that storage has not been given yet."""
+        self._received_bytes = 0
         self._storing: Position | None = None
         """Last position of the batch that storage works on."""
-        self._stash: dict[int, AppendEntries] = {}
-        self._stash_bytes = 0
         self._leader_last = 0
-        self._fetched_at: int | None = None
+        self._stash = Stash(state.limits.unacknowledged_bytes_max)
+        self._fetching = self._new_fetching()
+
+    def _new_fetching(self) -> Fetching:
+        return Fetching(int(self._state.timing.fetch_retry_ms * NANOSECONDS_PER_MS))
 
     # Reigns.
 
@@ -50,11 +55,10 @@ class Following:
         self._matched = 0
         self._leader_last = 0
         self._stash.clear()
-        self._stash_bytes = 0
-        self._fetched_at = None
+        self._fetching = self._new_fetching()
 
     def stop(self) -> None:
-        """Give storage all that it still lacks: this replica is about to lead."""
+        """Give storage all that it still lacks: this replica is about to lead, or to rewind."""
         while self._received:
             self._store_batch()
 
@@ -72,15 +76,11 @@ class Following:
             for read in batch.reads
             if read.from_leader
         )
-        if writes or refused:
-            state.ask(Reply(batch.client, writes, refused))
-        reads = tuple((batch.client, read) for read in batch.reads if not read.from_leader)
+        reads, too_many = state.admit_reads([read for read in batch.reads if not read.from_leader])
+        if writes or refused or too_many:
+            state.ask(Reply(batch.client, writes, refused + too_many))
         if reads:
-            state.ask(Query(reads))
-
-    def on_queried(self, queried: Queried) -> None:
-        """Pass answers on."""
-        self._state.ask(*answer_queries(queried))
+            state.ask(Query(tuple((batch.client, read) for read in reads)))
 
     # The leader.
 
@@ -90,66 +90,60 @@ class Following:
         state.leader = message.leader
         self._leader_last = max(self._leader_last, message.last)
         if not state.log.holds(message.previous):
-            self._keep_for_later(message)
+            if message.entries and message.previous.index > state.log.last.index:
+                self._stash.keep(message)
             self._fetch(at)
             return
+        before = state.log.last
         self._accept(message)
-        while (stashed := self._unstash()) is not None:
+        while (stashed := self._stash.take_next(state.log)) is not None:
             self._accept(stashed)
         state.commit(min(message.committed, self._matched))
         self._store()
         if not message.entries or state.ack.level == "received":
             self._report()
-        if message.entries:
-            self._fetched_at = None
-        if self._leader_last > state.log.last.index:
-            self._fetch(at)
+        if state.log.last != before:
+            self._fetching.brought(at)
+        self._fetch_rest(at)
 
     def on_mismatch(self, message: Mismatch, at: int) -> None:
         """Go back to a position that the leader may know, and fetch from there."""
-        log = self._state.log
-        if message.at.index > log.last.index:
-            return
-        after = message.at if log.holds(message.at) else log.before_term_at(message.at.index)
-        self._fetched_at = None
-        self._fetch(at, after)
+        if self._fetching.refused(message.at):
+            self._fetch(at, self._state.log.newest_up_to(message.at))
 
     def on_tick(self, at: int) -> None:
         """Ask again for what a lost message would have brought."""
-        if self._leader_last > self._state.log.last.index:
-            self._fetch(at)
+        self._fetch_rest(at)
 
     def _accept(self, message: AppendEntries) -> None:
         """Take entries behind a position that both logs hold."""
         state = self._state
-        for encoded in message.entries:
-            logged = decode_entry(encoded)
+        full = self._received_bytes + message.size_bytes > state.limits.unacknowledged_bytes_max
+        if full and self._received:
+            return  # the disk is slower than the leader: fetched when there is room again
+        entries = _read_entries(message)
+        if entries is None:
+            state.refused_messages += 1
+            return
+        for logged in entries:
             position = logged.entry.position
             if state.log.holds(position):
                 continue
             if position.index <= state.log.last.index:
                 self._rewind(position.index - 1)
-            if position.index != state.log.last.index + 1:
-                break
             state.take(logged.entry)
             self._received.append(logged)
-        self._matched = max(self._matched, min(message.previous.index + len(message.entries), state.log.last.index))
+            self._received_bytes += len(logged.encoded)
+        self._matched = max(self._matched, message.previous.index + len(entries))
 
     def _rewind(self, after: int) -> None:
-        """Drop the entries behind index `after`: the leader has others, or none, in their place.
+        """Drop the entries behind index `after`: the leader has others in their place.
 
-        Even committed ones: a leader that was appointed without being the most up to date may lack them.
+        Even committed ones: a leader that was appointed without being the most up to date may lack them. Storage is
+        given what it lacks first, so that it can write out everything that is dropped.
         """
-        state = self._state
-        to = state.log.position_at(after)
-        while self._received and self._received[-1].entry.index > after:
-            self._received.pop()
-        state.log.truncate(after)
-        state.sessions.truncate(after)
-        state.durable = min(state.durable, after)
-        state.applied = min(state.applied, after)
-        state.committed = min(state.committed, after)
-        state.ask(Rewind(to))
+        self.stop()
+        self._state.rewind(self._state.log.position_at(after))
 
     # Storage.
 
@@ -164,6 +158,7 @@ class Following:
             logged = self._received.popleft()
             size += len(logged.encoded)
             batch.append(logged)
+        self._received_bytes -= size
         self._storing = batch[-1].entry.position
         entries = tuple(batch)
         self._state.ask(Append(entries, urgent=self._state.ack.level != "applied"), Apply(entries))
@@ -182,6 +177,7 @@ class Following:
         if self._state.ack.level == "applied":
             self._report()
         self._store()
+        self._fetch_rest(applied.at)
 
     def _report(self) -> None:
         state = self._state
@@ -192,28 +188,31 @@ class Following:
 
     # Missing entries.
 
-    def _keep_for_later(self, message: AppendEntries) -> None:
-        size = sum(map(len, message.entries))
-        fits = self._stash_bytes + size <= self._state.limits.unacknowledged_bytes_max
-        if message.entries and message.previous.index > self._state.log.last.index and fits:
-            if message.previous.index not in self._stash:
-                self._stash_bytes += size
-            self._stash[message.previous.index] = message
-
-    def _unstash(self) -> AppendEntries | None:
-        """The stashed message that continues the log; older ones are of no use any more."""
-        last = self._state.log.last
-        for index in [index for index in self._stash if index <= last.index]:
-            message = self._stash.pop(index)
-            self._stash_bytes -= sum(map(len, message.entries))
-            if self._state.log.holds(message.previous):
-                return message
-        return None
+    def _fetch_rest(self, at: int) -> None:
+        """Fetch what the leader has more, unless storage has enough to do."""
+        state = self._state
+        if self._leader_last > state.log.last.index and self._received_bytes < state.limits.catch_up_bytes_max:
+            self._fetch(at)
 
     def _fetch(self, at: int, after: Position | None = None) -> None:
         state = self._state
-        retry_ns = state.timing.fetch_retry_ms * NANOSECONDS_PER_MS
-        if not state.leader or (self._fetched_at is not None and at - self._fetched_at < retry_ns):
-            return
-        self._fetched_at = at
-        state.ask(Send(state.leader, Fetch(state.term, state.name, after or state.log.last)))
+        after = after or state.log.last
+        if state.leader and self._fetching.is_due(at):
+            self._fetching.ask(after, at)
+            state.ask(Send(state.leader, Fetch(state.term, state.name, after)))
+
+
+def _read_entries(message: AppendEntries) -> list[LoggedEntry] | None:
+    """The entries of a message; None if they are none, or do not follow one another as a log's entries do."""
+    entries = []
+    term, index = message.previous.term, message.previous.index
+    for encoded in message.entries:
+        try:
+            logged = decode_entry(encoded)
+        except CodecError:
+            return None
+        if logged.entry.index != index + 1 or not term <= logged.entry.term <= message.term:
+            return None
+        term, index = logged.entry.term, logged.entry.index
+        entries.append(logged)
+    return entries

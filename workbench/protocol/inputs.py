@@ -61,4 +61,12 @@ class Queried:
     answers: tuple[tuple[str, Read, QueryResult], ...]
 
 
-Input: TypeAlias = Received | Tick | Executed | Durable | Applied | Queried
+@dataclass(frozen=True, slots=True)
+class Rewound:
+    """The log ends at `position` on disk, and the database shows exactly that."""
+
+    at: int
+    position: Position
+
+
+Input: TypeAlias = Received | Tick | Executed | Durable | Applied | Queried | Rewound

@@ -7,13 +7,12 @@ not logged.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from dataclasses import dataclass, field
+from collections import defaultdict
 
 from workbench.protocol.acks import acknowledged_index, committed_index, missing
 from workbench.protocol.codec import encode_entry
 from workbench.protocol.effects import Abandon, Append, Apply, Broadcast, Commit, Execute, Query, Reply, Send, SendLog
-from workbench.protocol.inputs import Applied, Durable, Executed, Queried
+from workbench.protocol.inputs import Applied, Durable, Executed
 from workbench.protocol.messages import (
     AppendEntries,
     ClientBatch,
@@ -31,27 +30,9 @@ from workbench.protocol.messages import (
 )
 from workbench.protocol.outcomes import Execution
 from workbench.protocol.progress import FollowerProgress, ShippedWindow
-from workbench.protocol.replies import answer_queries
 from workbench.protocol.sessions import Remembered
 from workbench.protocol.state import NANOSECONDS_PER_MS, ReplicaState
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A client transaction that has not been executed yet."""
-
-    client: str
-    transaction: Transaction
-    since: int
-
-
-@dataclass(slots=True)
-class Unacknowledged:
-    """An entry of this term whose acknowledgement is due, and the replies that hang on it."""
-
-    index: int
-    since: int
-    replies: list[tuple[str, WriteReply]] = field(default_factory=list)
+from workbench.protocol.waiting import AcknowledgementQueue, Replies, Unacknowledged, WriteQueue
 
 
 class Leading:
@@ -62,15 +43,14 @@ class Leading:
         last = state.log.last.index
         self._followers = {name: FollowerProgress(name, last) for name in state.others}
         self._window = ShippedWindow(state.limits.unacknowledged_bytes_max)
-        self._waiting: deque[Waiting] = deque()
+        self._writes = WriteQueue()
         self._reads: list[tuple[str, Read]] = []
-        self._clients: dict[tuple[int, int], str] = {}
-        """(session, sequence) of every transaction that waits or executes -> who gets its reply."""
         self._executing: Position | None = None
         self._settling: Position | None = None
-        self._unacknowledged: deque[Unacknowledged] = deque()
+        self._unacknowledged = AcknowledgementQueue()
         self._acknowledged = 0
-        self._shipped_at = at
+        self._spoke_at = at
+        """When something was last sent to every follower."""
         self._term_start = last + 1
         state.leader = state.name
         self._start_term(at)
@@ -79,7 +59,7 @@ class Leading:
         """Append the empty entry of the new term: with it, everything before is committed."""
         state = self._state
         empty = encode_entry(Entry(state.term, self._term_start, "", (), b""))
-        self._log(empty, at, [])
+        self._log(empty, at, {})
         state.ask(Apply((empty,)))
 
     # Clients.
@@ -89,47 +69,34 @@ class Leading:
         answers = [reply for write in batch.writes if (reply := self._admit(batch.client, write, at)) is not None]
         if answers:
             self._state.ask(Reply(batch.client, tuple(answers)))
-        room = self._state.limits.waiting_transactions_max - len(self._reads)
-        self._reads += [(batch.client, read) for read in batch.reads[:room]]
-        if batch.reads[room:]:
-            full = tuple(
-                ReadReply(read.session, read.request, Outcome.OVERLOADED, reason="too many reads are waiting")
-                for read in batch.reads[room:]
-            )
-            self._state.ask(Reply(batch.client, reads=full))
+        reads, refused = self._state.admit_reads(batch.reads)
+        self._reads += [(batch.client, read) for read in reads]
+        if refused:
+            self._state.ask(Reply(batch.client, reads=refused))
 
     def _admit(self, client: str, write: Transaction, at: int) -> WriteReply | None:
         """Queue a write, or say at once how it ends."""
         known = self._state.sessions.newest(write.session)
         if known is not None and known.sequence >= write.sequence:
-            return self._admit_retry(client, write, known)
-        key = (write.session, write.sequence)
-        if key in self._clients:
-            self._clients[key] = client
-            return None
-        if len(self._waiting) >= self._state.limits.waiting_transactions_max:
-            reason = f"{len(self._waiting)} transactions are waiting already"
+            return self._admit_retry(client, write, known, at)
+        if self._writes.is_overtaken(write) or write.sequence <= self._state.sessions.forgotten(write.session):
+            return _gone_on(write)
+        waiting, most = len(self._writes), self._state.limits.waiting_transactions_max
+        if waiting >= most and not self._writes.is_open(write):
+            reason = f"{waiting} transactions are waiting already"
             return WriteReply(write.session, write.sequence, Outcome.OVERLOADED, reason=reason)
-        self._clients[key] = client
-        self._waiting.append(Waiting(client, write, at))
+        self._writes.add(client, write, at)
         return None
 
-    def _admit_retry(self, client: str, write: Transaction, known: Remembered) -> WriteReply | None:
+    def _admit_retry(self, client: str, write: Transaction, known: Remembered, at: int) -> WriteReply | None:
         """A write that took effect before: its first reply, as soon as the policy is met in this term (law 4)."""
         if known.sequence > write.sequence:
-            reason = f"the session has gone on to sequence {known.sequence}"
-            return WriteReply(write.session, write.sequence, Outcome.INDEFINITE, reason=reason)
+            return _gone_on(write)
         reply = WriteReply(write.session, write.sequence, Outcome.OK, known.position, known.member, known.results)
         if known.position.index <= self._acknowledged:
             return reply
-        due = max(known.position.index, self._term_start)
-        waiting = next(one for one in self._unacknowledged if one.index >= due)
-        waiting.replies.append((client, reply))
+        self._unacknowledged.wait_for(max(known.position.index, self._term_start), client, reply, at)
         return None
-
-    def on_queried(self, queried: Queried) -> None:
-        """Pass answers on."""
-        self._state.ask(*answer_queries(queried))
 
     # Groups.
 
@@ -140,9 +107,9 @@ class Leading:
         if self._reads:
             self._state.ask(Query(tuple(self._reads)))
             self._reads = []
-        if self._waiting:
-            count = min(len(self._waiting), self._state.limits.group_transactions_max)
-            group = tuple(self._waiting.popleft().transaction for _ in range(count))
+        if self._writes:
+            limits = self._state.limits
+            group = self._writes.take_group(limits.group_transactions_max, limits.catch_up_bytes_max)
             self._executing = Position(self._state.term, self._state.log.last.index + 1)
             self._state.ask(Execute(self._executing, group))
 
@@ -157,27 +124,27 @@ class Leading:
             return
         position = executed.position
         entry = Entry(position.term, position.index, self._state.log_format, members, executed.execution.body)
-        replies = []
+        replies: Replies = {}
         for place, member in enumerate(members):
-            client = self._clients.pop((member.session, member.sequence))
+            client = self._writes.close(member.session, member.sequence)
             reply = WriteReply(member.session, member.sequence, Outcome.OK, position, place, member.results)
-            replies.append((client, reply))
+            replies[client, member.session, member.sequence] = reply
         self._settling = position
         self._log(encode_entry(entry), executed.at, replies)
         self._state.ask(Commit(position))
 
     def _refuse(self, execution: Execution) -> None:
         for refused in execution.refused:
-            client = self._clients.pop((refused.session, refused.sequence))
+            client = self._writes.close(refused.session, refused.sequence)
             reply = WriteReply(refused.session, refused.sequence, Outcome.REFUSED, reason=refused.reason)
             self._state.ask(Reply(client, (reply,)))
 
-    def _log(self, logged: LoggedEntry, at: int, replies: list[tuple[str, WriteReply]]) -> None:
+    def _log(self, logged: LoggedEntry, at: int, replies: Replies) -> None:
         """Ship an entry and append it to the own log."""
         state = self._state
         previous = state.log.last
         state.take(logged.entry)
-        self._unacknowledged.append(Unacknowledged(logged.entry.index, at, replies))
+        self._unacknowledged.add(Unacknowledged(logged.entry.index, at, replies))
         self._window.add(logged.entry.index, len(logged.encoded))
         self._ship(self._header(previous, (logged.encoded,)), at)
         state.ask(Append((logged,), urgent=state.ack.level != "applied"))
@@ -189,41 +156,46 @@ class Leading:
         return AppendEntries(state.term, state.name, previous, state.log.last.index, state.committed, entries)
 
     def _ship(self, message: AppendEntries, at: int) -> None:
-        self._shipped_at = at
         bytes_max = self._state.limits.unacknowledged_bytes_max
         for follower in self._followers.values():
             bound = bytes_max // 2 if follower.behind else bytes_max
             follower.behind = self._window.bytes_after(follower.unacknowledged_after) > bound
         live = [follower.name for follower in self._followers.values() if not follower.behind]
         if len(live) == len(self._followers):
-            if live:
-                self._state.ask(Broadcast(message))
+            self._speak(message, at)
         else:
             self._state.ask(*(Send(name, message) for name in live))
 
+    def _speak(self, message: AppendEntries, at: int) -> None:
+        """Say something to every follower, if there is one."""
+        self._spoke_at = at
+        if self._followers:
+            self._state.ask(Broadcast(message))
+
     def on_progress(self, progress: Progress, at: int) -> None:
         """Count what a follower holds."""
-        follower = self._followers.get(progress.replica)
-        if follower is not None and progress.term == self._state.term:
-            follower.update(progress, at)
-            self._acknowledge()
+        if progress.received > self._state.log.last.index:
+            self._state.refused_messages += 1
+            return
+        self._followers[progress.replica].update(progress, at)
+        self._acknowledge()
 
     def on_fetch(self, fetch: Fetch, at: int) -> None:
         """Send a follower what it misses, or the newest position at which the two logs might agree."""
         state = self._state
-        if fetch.replica not in self._followers:
-            return
         if state.log.holds(fetch.after):
             state.ask(SendLog(fetch.replica, self._header(fetch.after), state.limits.catch_up_bytes_max))
         else:
-            nearest = state.log.position_at(min(fetch.after.index, state.log.last.index))
+            nearest = state.log.newest_up_to(fetch.after)
             state.ask(Send(fetch.replica, Mismatch(state.term, state.name, nearest)))
 
     def on_tick(self, at: int) -> None:
-        """Speak up if nothing was said for a while; give up on writes that wait too long."""
-        if at - self._shipped_at >= self._state.timing.heartbeat_ms * NANOSECONDS_PER_MS and self._followers:
-            self._shipped_at = at
-            self._state.ask(Broadcast(self._header(self._state.log.last)))
+        """Speak up if nothing was said to everybody for a while; give up on writes that wait too long.
+
+        A follower that is behind hears nothing of the live stream: only this tells it that there is more to fetch.
+        """
+        if at - self._spoke_at >= self._state.timing.heartbeat_ms * NANOSECONDS_PER_MS:
+            self._speak(self._header(self._state.log.last), at)
         self._expire(at - int(self._state.timing.ack_timeout_ms * NANOSECONDS_PER_MS))
 
     # Storage.
@@ -253,10 +225,7 @@ class Leading:
         if index < self._term_start:
             return
         self._acknowledged = max(self._acknowledged, index)
-        due: list[tuple[str, WriteReply]] = []
-        while self._unacknowledged and self._unacknowledged[0].index <= index:
-            due += self._unacknowledged.popleft().replies
-        self._reply(due)
+        self._reply(self._unacknowledged.pop_up_to(index))
 
     def _reply(self, replies: list[tuple[str, WriteReply]]) -> None:
         by_client: defaultdict[str, list[WriteReply]] = defaultdict(list)
@@ -267,20 +236,14 @@ class Leading:
     def _expire(self, before: int) -> None:
         """Answer writes that have waited since before `before`: indefinite once executed, overloaded if not."""
         expired: list[tuple[str, WriteReply]] = []
-        for one in self._unacknowledged:
-            if one.since > before:
-                break
-            if one.replies:
-                reason = self._why_unacknowledged(one.index)
-                expired += [
-                    (client, WriteReply(reply.session, reply.sequence, Outcome.INDEFINITE, reason=reason))
-                    for client, reply in one.replies
-                ]
-                one.replies = []
-        while self._waiting and self._waiting[0].since <= before:
-            write = self._waiting.popleft().transaction
-            client = self._clients.pop((write.session, write.sequence))
-            reason = "the leader's storage has been busy for too long"
+        for one in self._unacknowledged.expire(before):
+            reason = self._why_unacknowledged(one.index)
+            expired += [
+                (client, WriteReply(reply.session, reply.sequence, Outcome.INDEFINITE, reason=reason))
+                for client, reply in one.due()
+            ]
+        reason = "the leader's storage has been busy for too long"
+        for client, write in self._writes.expire(before):
             expired.append((client, WriteReply(write.session, write.sequence, Outcome.OVERLOADED, reason=reason)))
         self._reply(expired)
 
@@ -300,14 +263,20 @@ class Leading:
         reason = f"{self._state.name} leads no more"
         replies = [
             (client, WriteReply(reply.session, reply.sequence, Outcome.INDEFINITE, reason=reason))
-            for one in self._unacknowledged
-            for client, reply in one.replies
+            for client, reply in self._unacknowledged.pop_up_to(self._state.log.last.index)
         ]
         replies += [
             (client, WriteReply(session, sequence, Outcome.NOT_LEADER, reason=reason))
-            for (session, sequence), client in self._clients.items()
+            for client, session, sequence in self._writes.everyone()
         ]
         self._reply(replies)
+        self._state.reading -= len(self._reads)
         for client, read in self._reads:
             refused = ReadReply(read.session, read.request, Outcome.NOT_LEADER, reason=reason)
             self._state.ask(Reply(client, reads=(refused,)))
+
+
+def _gone_on(write: Transaction) -> WriteReply:
+    """A copy of a write that its session has left behind; how the write ended is not remembered."""
+    reason = "the session has gone on to a later write"
+    return WriteReply(write.session, write.sequence, Outcome.INDEFINITE, reason=reason)

@@ -40,10 +40,14 @@ class LogView:
         assert term is not None, f"no entry at {index}, the last is {self._last_index}"
         return Position(term, index)
 
-    def before_term_at(self, index: int) -> Position:
-        """Position of the last entry whose term is older than that of the entry at `index`."""
-        first = self._firsts[bisect_right(self._firsts, index) - 1]
-        return self.position_at(first - 1)
+    def newest_up_to(self, position: Position) -> Position:
+        """The last position here of which neither term nor index lies beyond `position`.
+
+        Two logs that ask each other so, in turns, end at the last position that both hold, and never step over it.
+        """
+        terms = bisect_right(self._terms, position.term)
+        last_of_terms = self._firsts[terms] - 1 if terms < len(self._terms) else self._last_index
+        return self.position_at(min(position.index, last_of_terms))
 
     def append(self, position: Position) -> None:
         """Take note of the entry that follows the last."""

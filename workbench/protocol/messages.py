@@ -8,7 +8,7 @@ sends what, and when.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 else:
     # msgspec cannot tell text from bytes in a union; MessagePack does, and SQLite refuses any other type.
     SqlValue = Any
+
+NotNegative: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+"""Checked where a message is decoded."""
 
 Row: TypeAlias = tuple[SqlValue, ...]
 
@@ -29,8 +32,8 @@ class Wire(msgspec.Struct, frozen=True, array_like=True):
 class Position(Wire, frozen=True, order=True):
     """(term, index) of an entry; never reused. `Position(0, 0)` is before the first entry."""
 
-    term: int = 0
-    index: int = 0
+    term: NotNegative = 0
+    index: NotNegative = 0
 
     def __str__(self) -> str:
         return f"{self.term}.{self.index}"
@@ -170,6 +173,11 @@ class AppendEntries(Wire, frozen=True, tag=3):
     last: int
     committed: int
     entries: tuple[bytes, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the entries."""
+        return sum(map(len, self.entries))
 
     def with_entries(self, entries: tuple[bytes, ...]) -> AppendEntries:
         """The same message with other entries."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from workbench.protocol.effects import Effect, SaveTerm, Send
 from workbench.protocol.following import Following
-from workbench.protocol.inputs import Applied, Durable, Executed, Input, Queried, Received, Tick
+from workbench.protocol.inputs import Applied, Durable, Executed, Input, Queried, Received, Rewound, Tick
 from workbench.protocol.leading import Leading
 from workbench.protocol.messages import (
     AppendEntries,
@@ -60,7 +60,9 @@ class Replica:
             case Applied():
                 self._duty.on_applied(happened)
             case Queried():
-                self._duty.on_queried(happened)
+                self._state.answer_reads(happened)
+            case Rewound(_, position):
+                self._state.rewound(position)
         if isinstance(self._duty, Leading):
             self._duty.pump()
         effects, self._state.effects = self._state.effects, []
@@ -69,19 +71,20 @@ class Replica:
     # Messages.
 
     def _receive(self, message: Message, at: int) -> None:
+        """What makes no sense is counted and dropped: nobody ends a replica by talking to it."""
         match message:
             case ClientBatch():
                 self._duty.on_client(message, at)
             case Appoint():
                 self._lead(at)
-            case AppendEntries(term=term) | Mismatch(term=term):
-                if self._in_term(term, message.leader):
+            case AppendEntries(leader=sender) | Mismatch(leader=sender) if sender in self._state.others:
+                if self._in_term(message.term, sender):
                     self._on_leader_message(message, at)
-            case Progress(term=term) | Fetch(term=term):
-                if self._in_term(term, message.replica) and isinstance(self._duty, Leading):
+            case Progress(replica=sender) | Fetch(replica=sender) if sender in self._state.others:
+                if self._in_term(message.term, sender) and isinstance(self._duty, Leading):
                     self._on_follower_message(self._duty, message, at)
             case _:
-                raise AssertionError(f"{type(message).__name__} is not for a replica's core")
+                self._state.refused_messages += 1
 
     def _in_term(self, term: int, sender: str) -> bool:
         """Follow a newer term; tell the sender of an older one (law 5). Whether the message is to be heard."""
@@ -96,8 +99,10 @@ class Replica:
         return True
 
     def _on_leader_message(self, message: AppendEntries | Mismatch, at: int) -> None:
-        assert isinstance(self._duty, Following), f"{message.leader} and {self._state.name} both lead in {message.term}"
-        if isinstance(message, AppendEntries):
+        """A term has one leader (law 1): after the first that is heard of, nobody else is listened to."""
+        if isinstance(self._duty, Leading) or self._state.leader not in {"", message.leader}:
+            self._state.refused_messages += 1
+        elif isinstance(message, AppendEntries):
             self._duty.on_append_entries(message, at)
         else:
             self._duty.on_mismatch(message, at)

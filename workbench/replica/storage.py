@@ -9,7 +9,6 @@ Files below the replica's directory: `log/` (segments), `database/` (SQLite), `t
 
 from __future__ import annotations
 
-import errno
 import logging
 import shutil
 import time
@@ -17,7 +16,7 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 from workbench.config import ReplicaConfig
-from workbench.errors import DivergedError, StorageError
+from workbench.errors import DivergedError, LogCorruption, StorageError
 from workbench.protocol.codec import decode_entry
 from workbench.protocol.effects import (
     Abandon,
@@ -32,7 +31,7 @@ from workbench.protocol.effects import (
     SendLog,
     StorageEffect,
 )
-from workbench.protocol.inputs import Applied, Durable, Executed, Queried
+from workbench.protocol.inputs import Applied, Durable, Executed, Queried, Rewound
 from workbench.protocol.messages import LoggedEntry, Position
 from workbench.protocol.sessions import SessionTable
 from workbench.protocol.state import Recovered
@@ -40,11 +39,11 @@ from workbench.replica.counters import Counters
 from workbench.replica.rollback import write_rollback
 from workbench.storage import hard_state
 from workbench.storage.base import Store
-from workbench.storage.files import LocalFiles
+from workbench.storage.files import LocalFiles, is_disk_full
 from workbench.storage.replication_log import Record, ReplicationLog
 from workbench.storage.sqlite import open_store
 
-StorageAnswer: TypeAlias = Executed | Durable | Applied | Queried | Send
+StorageAnswer: TypeAlias = Executed | Durable | Applied | Queried | Rewound | Send
 
 _REPLAY_BYTES = 4 * 1024 * 1024
 _RECORDS_MAX = 10_000
@@ -63,7 +62,7 @@ class ReplicaStorage:
         self._files = LocalFiles(bytes_max=config.limits.disk_bytes_max)
         self._hard = hard_state.load(self._files, self._directory / "term")
         self._check_identity()
-        self._store = self._open_store()
+        self._store = self._open_or_empty_store()
         self._log = ReplicationLog.open(
             self._files,
             self._directory / "log",
@@ -71,6 +70,11 @@ class ReplicaStorage:
             segment_bytes_max=config.limits.segment_bytes_max,
             known_durable_index=self._store.applied.index,
         )
+        if self._hard is None and self._log.last[1]:
+            raise LogCorruption(
+                f"{self._directory / 'term'} is missing, but the log has entries",
+                hint="without its term this replica must not come back: move its directory away and let it join again",
+            )
         self._open_group = False
 
     def _check_identity(self) -> None:
@@ -84,6 +88,15 @@ class ReplicaStorage:
     def _open_store(self) -> Store:
         config = self._config
         return open_store(self._directory / "database", config.log_format, config.limits, page_size=config.page_size)
+
+    def _open_or_empty_store(self) -> Store:
+        """The database, or an empty one in the place of one that cannot be read: the log has everything."""
+        try:
+            return self._open_store()
+        except StorageError as error:
+            _logger.warning("%s: rebuilding the database from the log", error)
+            shutil.rmtree(self._directory / "database", ignore_errors=True)
+            return self._open_store()
 
     # Recovery.
 
@@ -156,7 +169,7 @@ class ReplicaStorage:
         try:
             return self._perform(effect)
         except OSError as error:
-            raise StorageError(_explain(error), hint="free some space and start the replica again") from error
+            raise StorageError(explain(error)) from error
 
     def _perform(self, effect: StorageEffect) -> list[StorageAnswer]:
         match effect:
@@ -175,7 +188,7 @@ class ReplicaStorage:
             case Abandon():
                 self._abandon()
             case Rewind(to):
-                self._rewind(to)
+                return [self._rewind(to)]
         return []
 
     def _execute(self, effect: Execute) -> Executed:
@@ -227,12 +240,13 @@ class ReplicaStorage:
             self._open_group = False
             self._store.abandon()
 
-    def _rewind(self, to: Position) -> None:
+    def _rewind(self, to: Position) -> Rewound:
         path = write_rollback(self._files, self._directory / "rollback", to, self._entries(to.index + 1))
         _logger.warning("dropped the entries behind %s; they stand in %s", to, path)
         self._log.truncate(to.index)
         if self._store.applied.index > to.index:
             self._rebuild()
+        return Rewound(time.monotonic_ns(), to)
 
     # The rest.
 
@@ -247,7 +261,9 @@ class ReplicaStorage:
         self._log.close()
 
 
-def _explain(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return "the disk is full: the replication log cannot grow"
-    return f"the disk failed: {error.strerror or error}"
+def explain(error: OSError) -> str:
+    """What a failure of the disk means, in one line."""
+    if is_disk_full(error):
+        return "the disk is full: the replication log cannot grow (free some space and start the replica again)"
+    where = f" at {error.filename}" if error.filename else ""
+    return f"the disk failed: {error.strerror or error}{where}"
