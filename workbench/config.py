@@ -111,6 +111,10 @@ class Limits:
     """Rows returned by one write (they travel in the entry); more is refused."""
     read_rows_max: int = 100_000
     """Rows returned by one read; more is refused."""
+    read_bytes_max: int = 16 * 1024 * 1024
+    """Bytes returned by one read; more is refused."""
+    entry_bytes_max: int = 96 * 1024 * 1024
+    """What a log format may make of one group of writes; a group with more is refused (one message carries it)."""
     group_transactions_max: int = 256
     """Client transactions that the leader puts into one entry."""
     waiting_transactions_max: int = 10_000

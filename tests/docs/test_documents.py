@@ -59,6 +59,8 @@ def test_the_protocol_page_names_every_bound_with_its_default() -> None:
         "transaction_bytes_max": "4 MiB",
         "reply_bytes_max": "64 KiB",
         "read_rows_max": "100,000",
+        "read_bytes_max": "16 MiB",
+        "entry_bytes_max": "96 MiB",
         "group_transactions_max": "256",
         "waiting_transactions_max": "10,000",
         "unacknowledged_bytes_max": "8 MiB",

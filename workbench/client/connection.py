@@ -48,8 +48,8 @@ class ClientConnection:
         self.leader = members[0]
         """The replica to try first for what only a leader does; learned from replies."""
         self.closed = False
-        self.trouble: Callable[[], str] = lambda: ""
-        """Why replicas may not answer, for error messages; whoever runs the cluster knows."""
+        self.known_trouble: Callable[[], str] = lambda: ""
+        """Whoever runs the cluster says here what it knows of replicas that cannot answer."""
         self.client_id = f"client-{secrets.token_hex(6)}"
         self._topics = Topics(cluster_id)
         self._loop = asyncio.get_running_loop()
@@ -82,6 +82,11 @@ class ClientConnection:
                 future.set_result(None)
         self._waiting.clear()
         await self._transport.close()
+
+    def trouble(self) -> str:
+        """Why replicas may not answer, as far as it is known; for error messages."""
+        cut_off = "" if self._transport.connected else "there is no connection to the broker"
+        return "; ".join(filter(None, (cut_off, self.known_trouble())))
 
     # Requests.
 
@@ -121,7 +126,8 @@ class ClientConnection:
         writes, self._writes = self._writes, {}
         reads, self._reads = self._reads, {}
         for replica in writes.keys() | reads.keys():
-            self._send(replica, ClientBatch(self.client_id, tuple(writes.get(replica, ())), tuple(reads.get(replica, ()))))
+            batch = ClientBatch(self.client_id, tuple(writes.get(replica, ())), tuple(reads.get(replica, ())))
+            self._send(replica, batch)
 
     def _send(self, replica: str, batch: ClientBatch) -> None:
         """Publish a batch, in pieces if it is long. A request that no message can hold is refused here."""
@@ -136,7 +142,7 @@ class ClientConnection:
         elif len(frame) <= MESSAGE_BYTES_MAX:
             self._transport.publish(self._topics.replica_inbox(replica), frame)
         else:
-            self._refuse(replica, batch, f"the statements and parameters take {len(frame)} bytes, too many for a message")
+            self._refuse(replica, batch, f"{len(frame)} bytes of SQL and parameters are too many for one message")
 
     def _refuse(self, replica: str, batch: ClientBatch, reason: str) -> None:
         writes = tuple(WriteReply(one.session, one.sequence, Outcome.REFUSED, reason=reason) for one in batch.writes)

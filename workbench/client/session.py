@@ -11,12 +11,14 @@ import random
 import secrets
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import Any
 
 from workbench.client.connection import ClientConnection
 from workbench.client.results import ReadResult, WriteResult
 from workbench.client.routing import ReadRouter
 from workbench.errors import (
     ConfigurationError,
+    DefiniteError,
     IndefiniteError,
     NotLeaderError,
     OverloadedError,
@@ -137,15 +139,17 @@ class Session:
             return leader
         return self._rng.choice([*others, unlike])
 
-    def _gave_up(self, unanswered: bool, target: str) -> IndefiniteError | NotLeaderError:
+    def _gave_up(self, unanswered: bool, target: str) -> IndefiniteError | DefiniteError:
         why = self._why_no_answer()
         if unanswered:
             return IndefiniteError(f"no acknowledgement {why}: the write may have happened")
+        if self._connection.closed:
+            return DefiniteError("the cluster of this session was stopped: nothing was sent")
         return NotLeaderError(f"found no leader {why}", leader=target)
 
     def _why_no_answer(self) -> str:
         if self._connection.closed:
-            return "before the session's cluster was stopped"
+            return "before the cluster was stopped"
         trouble = self._connection.trouble()
         return f"within {self._options.timeout_s:g} s" + (f" ({trouble})" if trouble else "")
 
@@ -191,7 +195,7 @@ def _failure(reply: WriteReply | ReadReply, unanswered: bool) -> Exception:
             return IndefiniteError(reply.reason)
 
 
-def make_statements(pairs: Sequence[tuple[str, Sequence[SqlValue]]]) -> tuple[Statement, ...]:
+def make_statements(pairs: Any) -> tuple[Statement, ...]:
     """Check a transaction's statements. Raises `StatementError`, naming what is wrong."""
     expected = "give at least one (sql, parameters) pair"
     if not isinstance(pairs, Iterable) or isinstance(pairs, str | bytes):

@@ -11,41 +11,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
+import logging
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from workbench import config_file
 from workbench.client.connection import ClientConnection
-from workbench.client.load import WORKLOADS, LoadConfig, LoadSpec
+from workbench.client.load import LoadConfig, LoadSpec
 from workbench.client.session import Session, SessionOptions
 from workbench.cluster.broker import Broker, BrokerInfo
 from workbench.cluster.processes import ChildProcess, python_command, python_environment
+from workbench.cluster.replicas import Replicas, last_line
 from workbench.cluster.status import (
-    DOWN,
     ConvergenceReport,
     ReplicaStatus,
     compare_digests,
     why_not_settled,
+    with_reason,
 )
-from workbench.config import ClusterConfig, ReplicaConfig
-from workbench.errors import ClusterError, ConfigurationError
-from workbench.protocol import messages
-from workbench.protocol.messages import Appoint, Inspect, Message, SetLinkDelay
+from workbench.config import ClusterConfig
+from workbench.errors import ClusterError
+from workbench.protocol.messages import Appoint, SetLinkDelay
 from workbench.protocol.roles import Role
+from workbench.workloads.single_rows import WORKLOADS
 
 __all__ = ["Cluster", "ConvergenceReport", "ReplicaStatus"]
 
-_ASK_AGAIN_S = 0.05
-_ANSWER_S = 5.0
-_DIGEST_S = 60.0
 _SETTLE_POLL_S = 0.01
-_STOP_S = 5.0
+
+_logger = logging.getLogger(__name__)
 
 
 class Cluster:
@@ -56,10 +55,10 @@ class Cluster:
         self.cluster_id = secrets.token_hex(6)
         self.leader = self.config.replica_names[0]
         """The replica that was appointed last."""
-        self._processes: dict[str, ChildProcess] = {}
+        self._started: Replicas | None = None
         self._exit = contextlib.AsyncExitStack()
+        self._is_running = False
         self._broker: Broker
-        self._connection: ClientConnection
         self._loads = 0
         self._load_processes: set[ChildProcess] = set()
 
@@ -77,8 +76,11 @@ class Cluster:
     async def start(self) -> None:
         """Start broker and replicas, appoint the first leader, and return when it serves.
 
-        Raises `BrokerError` or `ClusterError`; then nothing is left running.
+        Raises `BrokerError` or `ClusterError`; then nothing is left running, and no temporary directory.
         """
+        if self._is_running:
+            raise ClusterError("the cluster has been started already", hint="stop it first, or make another one")
+        self._is_running = True
         try:
             async with asyncio.timeout(self.config.start_timeout_s):
                 await self._start()
@@ -95,20 +97,33 @@ class Cluster:
     async def _start(self) -> None:
         self.directory = self._make_directory()
         self._broker = await self._exit.enter_async_context(await Broker.start(self.config.broker, self.logs))
-        self._connection = await ClientConnection.open(self._broker.url, self.cluster_id, self.config.replica_names)
-        self._exit.push_async_callback(self._connection.close)
-        self._exit.push_async_callback(self._stop_replicas)
-        await asyncio.gather(*(self._start_replica(name) for name in self.config.replica_names))
+        connection = await ClientConnection.open(self._broker.url, self.cluster_id, self.config.replica_names)
+        self._exit.push_async_callback(connection.close)
+        self._started = replicas = Replicas(self.config, self.cluster_id, self.directory, self._broker, connection)
+        connection.known_trouble = replicas.trouble
+        self._exit.push_async_callback(replicas.stop)
+        await replicas.start_all(self.leader)
         await self.appoint(self.leader)
 
     async def stop(self) -> None:
-        """End every process of the cluster; remove its directory if it was a temporary one."""
-        await self._exit.aclose()
+        """End every process of the cluster; remove its directory if it was a temporary one.
+
+        Whatever goes wrong is logged, not raised, and a second call does nothing.
+        """
+        try:
+            await self._exit.aclose()
+        except Exception:
+            _logger.exception("the cluster could not be stopped in good order")
+        finally:
+            self._is_running = False
 
     def _make_directory(self) -> Path:
         if self.config.directory is not None:
             directory = Path(self.config.directory)
-            directory.mkdir(parents=True, exist_ok=True)
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ClusterError(f"the directory {directory} cannot be used: {error.strerror}") from error
             return directory
         directory = Path(tempfile.mkdtemp(prefix="replication-workbench-"))
         self._exit.callback(shutil.rmtree, directory, ignore_errors=True)
@@ -127,8 +142,8 @@ class Cluster:
     @property
     def processes(self) -> list[ChildProcess]:
         """The replicas' and load generators' processes that have not ended."""
-        mine = [*self._processes.values(), *self._load_processes]
-        return [process for process in mine if process.returncode is None]
+        replicas = self._started.processes if self._started is not None else []
+        return [*replicas, *(one for one in self._load_processes if one.returncode is None)]
 
     @property
     def broker_process(self) -> ChildProcess | None:
@@ -140,11 +155,12 @@ class Cluster:
     async def session(self, read_policy: str = "leader", *, timeout_s: float = 10.0, retry_s: float = 1.0) -> Session:
         """A new session of this process. Raises `ConfigurationError` for an unknown read policy."""
         options = SessionOptions(timeout_s=timeout_s, retry_s=min(retry_s, timeout_s))
-        return Session(self._connection, read_policy=read_policy, options=options)
+        return Session(self._replicas.connection, read_policy=read_policy, options=options)
 
     async def replicas(self) -> list[ReplicaStatus]:
         """The status of every replica, in the order of their names."""
-        return await self._inspect(digests=False)
+        statuses = await self._replicas.inspect_all()
+        return [with_reason(status, self.config.ack, statuses) for status in statuses]
 
     async def converged(self, timeout_s: float = 10.0) -> ConvergenceReport:
         """Wait until all replicas have applied the same entries, then compare the digests of their tables.
@@ -154,10 +170,10 @@ class Cluster:
         """
         deadline = asyncio.get_running_loop().time() + timeout_s
         while True:
-            statuses = await self._inspect(digests=False)
+            statuses = await self._replicas.inspect_all()
             reason = why_not_settled(statuses)
             if not reason:
-                statuses = await self._inspect(digests=True)
+                statuses = await self._replicas.inspect_all(digests=True)
                 reason = why_not_settled(statuses)
                 if not reason:
                     return compare_digests(statuses)
@@ -180,6 +196,7 @@ class Cluster:
 
         Raises `ClusterError` when it fails.
         """
+        replicas = self._replicas
         self._loads += 1
         folder = self.directory / "loads"
         folder.mkdir(exist_ok=True)
@@ -189,7 +206,7 @@ class Cluster:
             broker_url=self._broker.url,
             cluster_id=self.cluster_id,
             members=self.config.replica_names,
-            leader=self._connection.leader,
+            leader=replicas.connection.leader,
             rows_path=folder / f"load-{self._loads}.rows",
         )
         path = folder / f"load-{self._loads}.json"
@@ -204,7 +221,7 @@ class Cluster:
             finally:
                 self._load_processes.discard(process)
             if status != 0:
-                raise ClusterError(f"the load generator failed: {_last_line(process)}")
+                raise ClusterError(f"the load generator failed: {last_line(process)}")
         return spec.rows_path
 
     # Disturbance.
@@ -218,116 +235,39 @@ class Cluster:
             replicas if replicas is not None else [name for name in self.config.replica_names if name != self.leader]
         )
         for name in names:
-            await self._ask(self._known(name), lambda request, to: SetLinkDelay(request, to, delay_ms))
+            await self._replicas.ask(name, lambda request, to: SetLinkDelay(request, to, delay_ms))
 
     async def kill(self, name: str) -> None:
         """SIGKILL a replica and wait until it is gone."""
-        await self._processes[self._known(name)].kill()
+        await self._replicas.process(name).kill()
 
     async def pause(self, name: str) -> None:
         """SIGSTOP a replica: it does nothing, and cannot know it, until `resume`."""
-        self._processes[self._known(name)].pause()
+        self._replicas.process(name).pause()
 
     async def resume(self, name: str) -> None:
         """SIGCONT a paused replica."""
-        self._processes[self._known(name)].resume()
+        self._replicas.process(name).resume()
 
     async def restart(self, name: str) -> None:
         """Start a replica whose process has ended, on the disk it left; a leader is appointed for a new term."""
-        if self._processes[self._known(name)].returncode is None:
+        if self._replicas.process(name).returncode is None:
             raise ClusterError(f"{name} is running", hint="kill it first")
-        await self._start_replica(name)
+        await self._replicas.start(name, leads=name == self.leader)
         if name == self.leader:
             await self.appoint(name)
 
     async def appoint(self, name: str) -> ReplicaStatus:
         """Make a replica the leader of a new term. Nothing checks that it is the most up to date: see elections."""
-        status = await self._ask(self._known(name), Appoint)
+        status = await self._replicas.ask(name, Appoint)
         if status.role != Role.LEADER:
             raise ClusterError(f"{name} was appointed but is a {status.role}")
-        self.leader = self._connection.leader = name
+        self.leader = self._replicas.connection.leader = name
         return status
 
-    # Processes.
-
-    async def _start_replica(self, name: str) -> None:
-        """Start a replica and return when it answers."""
-        config = self.config
-        directory = self.directory / "replicas" / name
-        directory.mkdir(parents=True, exist_ok=True)
-        replica = ReplicaConfig(
-            name=name,
-            members=config.replica_names,
-            cluster_id=self.cluster_id,
-            broker_url=self._broker.url,
-            directory=directory,
-            log_format=config.log_format,
-            ack=config.ack,
-            link_delay_ms=0.0 if name == self.leader else config.follower_delay_ms,
-            page_size=config.page_size,
-            limits=config.limits,
-            timing=config.timing,
-        )
-        path = directory / "config.json"
-        config_file.save(replica, path)
-        command = python_command("workbench.replica", str(path))
-        log = self.logs / f"{name}.log"
-        self._processes[name] = await ChildProcess.start(command, log, python_environment(), name=name)
-        while await self._try_to_ask(name, Inspect, _ASK_AGAIN_S) is None:
-            if self._processes[name].returncode is not None:
-                raise ClusterError(self._why_down(name))
-
-    async def _stop_replicas(self) -> None:
-        await asyncio.gather(*(process.terminate(_STOP_S) for process in self._processes.values()))
-
-    def _known(self, name: str) -> str:
-        if name not in self._processes:
-            raise ConfigurationError(f"there is no replica {name!r}", hint="one of " + ", ".join(self._processes))
-        return name
-
-    def _why_down(self, name: str) -> str:
-        process = self._processes[name]
-        return f"{name} ended with status {process.returncode}: {_last_line(process)}"
-
-    # Asking.
-
-    async def _inspect(self, *, digests: bool) -> list[ReplicaStatus]:
-        names = self.config.replica_names
-        return list(await asyncio.gather(*(self._inspect_one(name, digests=digests) for name in names)))
-
-    async def _inspect_one(self, name: str, *, digests: bool) -> ReplicaStatus:
-        if self._processes[name].returncode is not None:
-            return ReplicaStatus(name=name, role=DOWN, reason=self._why_down(name))
-        timeout_s = _DIGEST_S if digests else _ANSWER_S
-        status = await self._try_to_ask(
-            name, lambda request, reply_to: Inspect(request, reply_to, digests=digests), timeout_s
-        )
-        if status is None:
-            return ReplicaStatus(name=name, role=DOWN, reason=f"no answer within {timeout_s:g} s")
-        return ReplicaStatus.from_message(status)
-
-    async def _ask(self, name: str, make: Callable[[int, str], Message]) -> ReplicaStatus:
-        status = await self._try_to_ask(name, make, _ANSWER_S)
-        if status is None:
-            if self._processes[name].returncode is not None:
-                raise ClusterError(self._why_down(name))
-            raise ClusterError(f"{name} did not answer within {_ANSWER_S:g} s")
-        return ReplicaStatus.from_message(status)
-
-    async def _try_to_ask(
-        self, name: str, make: Callable[[int, str], Message], timeout_s: float
-    ) -> messages.ReplicaStatus | None:
-        """The status that a replica answers with; None when its time was up or its process has ended."""
-        answer = asyncio.ensure_future(self._connection.control(name, make, timeout_s))
-        ended = asyncio.ensure_future(self._processes[name].wait())
-        await asyncio.wait((answer, ended), return_when=asyncio.FIRST_COMPLETED)
-        ended.cancel()
-        status = answer.result() if answer.done() else None
-        assert status is None or isinstance(status, messages.ReplicaStatus)
-        return status
-
-
-def _last_line(process: ChildProcess) -> str:
-    """What the process said last, without the time and level that its log puts before it."""
-    lines = process.last_log_lines(1)
-    return re.sub(r"^[\d:.]+ [A-Z]+ ", "", lines[0]) if lines else f"it left no word in {process.log_path}"
+    @property
+    def _replicas(self) -> Replicas:
+        """Raises `ClusterError` when the cluster does not run."""
+        if not self._is_running or self._started is None:
+            raise ClusterError("the cluster is not running", hint="start it, or use it inside its `async with` block")
+        return self._started

@@ -113,6 +113,11 @@ class ChildProcess:
         result: int | None = self._ended.result() if self._ended.done() else None
         return result
 
+    @property
+    def is_paused(self) -> bool:
+        """Between `pause` and `resume`."""
+        return self._pause_guard is not None
+
     async def wait(self) -> int:
         """Wait for the end; return the exit status."""
         status: int = await asyncio.shield(self._ended)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from workbench.config import AckPolicy
 from workbench.protocol import messages
 from workbench.protocol.messages import Position
+from workbench.protocol.roles import Role
 
 DOWN = "down"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplicaStatus:
-    """One replica: as it sees itself, or `role` "down" and the `reason` when its process has ended.
+    """One replica: as it sees itself, or `role` "down" and the `reason` when it does not answer.
+
+    A leader has a `reason` too when the members that are down leave too few for its ack policy: writes wait.
 
     `last`, `durable`, `applied` and `committed` are indices of entries. `counters` are those of
     `workbench.replica.counters`, cumulative since the process started.
@@ -61,6 +65,16 @@ class ConvergenceReport:
     reason: str
     digests: Mapping[str, Mapping[str, str]]
     positions: Mapping[str, Position]
+
+
+def with_reason(status: ReplicaStatus, ack: AckPolicy, statuses: Sequence[ReplicaStatus]) -> ReplicaStatus:
+    """The same status; of a leader whose writes have to wait, with the reason."""
+    down = [other.name for other in statuses if other.role == DOWN]
+    needed = ack.followers_needed(len(statuses))
+    if status.role != Role.LEADER or len(statuses) - 1 - len(down) >= needed:
+        return status
+    are_down = f"{', '.join(down)} {'is' if len(down) == 1 else 'are'} down"
+    return replace(status, reason=f"writes wait: {ack} needs {needed} of {len(statuses) - 1} followers, {are_down}")
 
 
 def why_not_settled(statuses: Sequence[ReplicaStatus]) -> str:

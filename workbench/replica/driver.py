@@ -20,6 +20,7 @@ from workbench.protocol.inputs import Input, Received, Tick
 from workbench.protocol.messages import (
     AppendEntries,
     Appoint,
+    ClientBatch,
     Fetch,
     Inspect,
     Message,
@@ -38,6 +39,8 @@ from workbench.transport.base import Inbound, Transport
 from workbench.transport.links import Link, Links
 from workbench.transport.topics import Topics
 
+_REPLIES_BYTES_MAX = 16 * 1024 * 1024
+
 _logger = logging.getLogger(__name__)
 
 
@@ -51,7 +54,10 @@ class ReplicaDriver:
         self._links = Links(Link(delay_ms=config.link_delay_ms))
         self._loop = asyncio.get_running_loop()
         self._inbox: list[Message] = []
+        self._others = frozenset(config.members) - {config.name}
         self._replies: dict[str, list[Reply]] = {}
+        self._reading: set[tuple[int, int]] = set()
+        """(session, request) of reads that have no answer yet: asking again must not run them again."""
         self._turn_due = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.ended: asyncio.Future[None] = self._loop.create_future()
@@ -107,9 +113,12 @@ class ReplicaDriver:
                 self._admit(message, len(payload))
 
     def _admit(self, message: Message, size: int) -> None:
+        if isinstance(message, ClientBatch):
+            self._enqueue(self._without_repeated_reads(message) if message.reads else message)
+            return
         sender = _sender(message)
-        if not sender:
-            self._enqueue(message)
+        if sender not in self._others:
+            self._drop(message, "an inbox")
             return
         now = time.monotonic_ns()
         for due in self._links.admit(sender, size, now):
@@ -117,6 +126,15 @@ class ReplicaDriver:
                 self._enqueue(message)
             else:
                 self._loop.call_later((due - now) / 1e9, self._enqueue, message)
+
+    def _without_repeated_reads(self, batch: ClientBatch) -> ClientBatch:
+        new = tuple(read for read in batch.reads if (read.session, read.request) not in self._reading)
+        self._reading.update((read.session, read.request) for read in new)
+        return batch if len(new) == len(batch.reads) else ClientBatch(batch.client, batch.writes, new)
+
+    def _drop(self, message: Message, place: str) -> None:
+        self._counters.bad_messages += 1
+        _logger.warning("dropped a message on %s: %s is not for it", place, type(message).__name__)
 
     def _enqueue(self, message: Message) -> None:
         self._inbox.append(message)
@@ -171,7 +189,9 @@ class ReplicaDriver:
             self._thread.submit(storage)
 
     def _publish(self, topic: str, message: Message) -> None:
-        frame = encode(message)
+        self._publish_frame(topic, encode(message))
+
+    def _publish_frame(self, topic: str, frame: bytes) -> None:
         self._counters.messages_out += 1
         self._counters.bytes_out += len(frame)
         self._transport.publish(topic, frame)
@@ -187,7 +207,19 @@ class ReplicaDriver:
         for client, replies in held.items():
             writes = tuple(write for reply in replies for write in reply.writes)
             reads = tuple(read for reply in replies for read in reply.reads)
-            self._publish(self._topics.client_inbox(client), ReplyBatch(self._config.name, leader, writes, reads))
+            self._reading.difference_update((read.session, read.request) for read in reads)
+            self._publish_replies(client, ReplyBatch(self._config.name, leader, writes, reads))
+
+    def _publish_replies(self, client: str, batch: ReplyBatch) -> None:
+        """In one message, unless long answers would make it too long for any: then each read has its own."""
+        frame = encode(batch)
+        if len(frame) <= _REPLIES_BYTES_MAX or len(batch.reads) + bool(batch.writes) <= 1:
+            self._publish_frame(self._topics.client_inbox(client), frame)
+            return
+        if batch.writes:
+            self._publish_replies(client, ReplyBatch(batch.replica, batch.leader, batch.writes))
+        for read in batch.reads:
+            self._publish_replies(client, ReplyBatch(batch.replica, batch.leader, reads=(read,)))
 
     # Control.
 
@@ -204,8 +236,7 @@ class ReplicaDriver:
             case Inspect(digests=digests):
                 self._begin(self._report(message.request, message.reply_to, digests=digests))
             case _:
-                self._counters.bad_messages += 1
-                _logger.warning("dropped a %s on the control topic", type(message).__name__)
+                self._drop(message, "the control topic")
 
     async def _report(self, request: int, reply_to: str, *, digests: bool) -> None:
         taken = await self._thread.digest() if digests else {}

@@ -18,6 +18,7 @@ from workbench.errors import WorkbenchError
 from workbench.event_loop import run_in_loop
 from workbench.parent import exit_when_parent_dies
 from workbench.replica.driver import ReplicaDriver
+from workbench.replica.storage import explain
 from workbench.transport.mqtt import connect_mqtt
 
 EXIT_FAILED = 1
@@ -40,6 +41,14 @@ def main(arguments: list[str] | None = None) -> int:
         run_in_loop(run(config))
     except WorkbenchError as error:
         _logger.error("%s", error)
+        return EXIT_FAILED
+    except OSError as error:
+        _logger.error("%s", explain(error))
+        return EXIT_FAILED
+    except Exception as error:  # a fault of ours; the last line must say what it was
+        _logger.exception("an unexpected error ended %s", config.name)
+        text = " ".join(str(error).split())
+        _logger.error("unexpected %s: %s", type(error).__name__, text or "see the traceback above")
         return EXIT_FAILED
     return 0
 

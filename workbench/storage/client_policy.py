@@ -213,13 +213,17 @@ class ClientPolicy:
             return _NO_TEMPORARY
         if action in (apsw.SQLITE_ANALYZE, apsw.SQLITE_REINDEX):
             return ""  # of everything, the workbench's own table included
-        if first.startswith(INTERNAL_PREFIX) or second.startswith(INTERNAL_PREFIX):
+        if _is_internal(first) or _is_internal(second):
             if action == apsw.SQLITE_SAVEPOINT and second == MEMBER_SAVEPOINT:
                 return ""  # the workbench's own, compiled again; a client's has been refused by its keyword
-            return _internal(first if first.startswith(INTERNAL_PREFIX) else second)
+            return _internal(first if _is_internal(first) else second)
         if (database == "temp" or first.startswith("sqlite_temp_")) and not drops_or_alters:
             return _NO_TEMPORARY
         match action:
+            case apsw.SQLITE_INSERT | apsw.SQLITE_UPDATE | apsw.SQLITE_DELETE if first.lower().startswith(
+                "sqlite_stat"
+            ) and not changes_schema(self._text):
+                return f"{first} is refused: only ANALYZE writes to it, and no log format carries its rows"
             case apsw.SQLITE_TRANSACTION | apsw.SQLITE_SAVEPOINT:
                 return _CONTROL
             case apsw.SQLITE_ATTACH | apsw.SQLITE_DETACH:
@@ -264,6 +268,10 @@ def _why_not_pragma(name: str, argument: str) -> str:
 
 def _writes(keyword: str) -> StatementError:
     return StatementError(f"{keyword or 'the statement'} is not read-only", hint="send it as a write")
+
+
+def _is_internal(name: str) -> bool:
+    return name[: len(INTERNAL_PREFIX)].lower() == INTERNAL_PREFIX
 
 
 def _internal(name: str) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from itertools import islice
 
 import apsw
 
@@ -107,14 +106,10 @@ class GroupRunner:
 
     def query(self, statement: Statement) -> QueryResult:
         """Run one statement that only reads."""
-        rows_max = self._limits.read_rows_max
         self._deadline_s, self._timed_out, self._clients_run = None, False, True
         try:
             facts, cursor = self._policy.execute(statement.sql, statement.parameters, read_only=True)
-            rows: tuple[Row, ...] = tuple(islice(cursor, rows_max + 1)) if facts.columns else ()
-            if len(rows) > rows_max:
-                self._policy.stop_reading()
-                return QueryResult(error=f"the read returns more than {rows_max} rows (add a LIMIT)")
+            rows = self._fetch_read(cursor) if facts.columns else ()
         except _BROKEN as error:
             raise StorageError(f"the database cannot be read: {one_line(error)}") from error
         except _REFUSABLE as error:
@@ -198,6 +193,19 @@ class GroupRunner:
             rows.append(row)
         return tuple(rows), room
 
+    def _fetch_read(self, cursor: apsw.Cursor) -> tuple[Row, ...]:
+        rows_max, room = self._limits.read_rows_max, self._limits.read_bytes_max
+        rows: list[Row] = []
+        for row in cursor:
+            room -= sum(map(value_bytes, row))
+            if room < 0:
+                reason = f"the read returns more than {self._limits.read_bytes_max} bytes"
+                raise StatementError(reason, hint="read it in parts")
+            if len(rows) == rows_max:
+                raise StatementError(f"the read returns more than {rows_max} rows", hint="add a LIMIT")
+            rows.append(row)
+        return tuple(rows)
+
     def _check_size(self, statements: Sequence[Statement]) -> None:
         size = 0
         for statement in statements:
@@ -231,6 +239,18 @@ class GroupRunner:
         if isinstance(error, apsw.FullError):
             return "the disk of the replica is full (nothing was written)"
         return one_line(error)
+
+
+def refuse_all(group: Sequence[Transaction], refused: dict[int, str], reason: str) -> tuple[Refused, ...]:
+    """All members of a group that was undone: those in `refused` for their own reasons, the others for `reason`."""
+    return refusals(group, {number: refused.get(number, reason) for number in range(len(group))})
+
+
+def too_long(body: bytes, limits: Limits) -> str:
+    """Why no entry can carry what a group became, or the empty string."""
+    if len(body) <= limits.entry_bytes_max:
+        return ""
+    return f"too much was written at once: {len(body)} bytes for the log, at most {limits.entry_bytes_max} (write less)"
 
 
 def value_bytes(value: object) -> int:

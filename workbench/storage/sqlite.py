@@ -26,7 +26,7 @@ from workbench.storage.base import Execution, QueryResult, Store
 from workbench.storage.client_policy import one_line
 from workbench.storage.digest import database_digest
 from workbench.storage.files import Files, LocalFiles
-from workbench.storage.groups import GroupRunner, refusals
+from workbench.storage.groups import GroupRunner, refusals, refuse_all, too_long
 from workbench.storage.sqlite_connection import (
     DATABASE_NAME,
     check_follows,
@@ -91,6 +91,7 @@ class TransactionalStore:
         self._format: LogFormat = (
             LogicalFormat(self._connection) if log_format == "logical" else StatementFormat(self._connection)
         )
+        self._limits = limits
         self._runner = GroupRunner(self._connection, self._format, limits)
 
     @property
@@ -108,6 +109,9 @@ class TransactionalStore:
             if members:
                 body = self._format.finish_group()
                 self._pending = position
+            if reason := too_long(body, self._limits):
+                self.abandon()
+                return Execution((), refuse_all(group, refused, reason), b"")
         except apsw.Error as error:
             self._runner.roll_back()
             raise StorageError(f"cannot execute entry {position}: {one_line(error)}") from error

@@ -31,7 +31,7 @@ from workbench.storage.base import Execution, QueryResult
 from workbench.storage.client_policy import one_line
 from workbench.storage.digest import database_digest, page_digests
 from workbench.storage.files import Files, OpenFile
-from workbench.storage.groups import GroupRunner, refusals
+from workbench.storage.groups import GroupRunner, refusals, refuse_all, too_long
 from workbench.storage.sqlite_connection import check_follows, not_applied, open_connection
 from workbench.storage.wal_files import WalFiles
 
@@ -83,11 +83,13 @@ class WalStore:
         try:
             members: list[Member] = self._runner.run(group, refused)
             if members and (reason := self._commit_to_wal()):
-                refused.update(dict.fromkeys(set(range(len(group))) - set(refused), reason))
-                members = []
+                return Execution((), refuse_all(group, refused, reason), b"")
             if members:
                 body = self._capture.finish_group()
                 self._pending = position
+            if reason := too_long(body, self._limits):
+                self.abandon()
+                return Execution((), refuse_all(group, refused, reason), b"")
         except (apsw.Error, OSError) as error:
             self._runner.roll_back()
             raise StorageError(f"cannot execute entry {position}: {one_line(error)}") from error

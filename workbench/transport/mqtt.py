@@ -23,8 +23,8 @@ from workbench.transport.queues import Incoming, Outgoing
 
 LOGGER = logging.getLogger(__name__)
 
-OUTGOING_BYTES_MAX = 64 * 1024 * 1024
-MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+OUTGOING_BYTES_MAX = 256 * 1024 * 1024
+MESSAGE_BYTES_MAX = 128 * 1024 * 1024
 _FLUSH_S = 2.0
 _RETRY_S_MIN = 0.05
 _RETRY_S_MAX = 2.0
@@ -90,7 +90,7 @@ class MqttTransport:
         await self._standing_connection().unsubscribe(topics)
 
     def publish(self, topic: str, payload: bytes) -> None:
-        """As `Transport.publish`. Messages above 16 MiB are dropped, too: brokers would cut the connection."""
+        """As `Transport.publish`. Messages above 128 MiB are dropped, too: brokers would cut the connection."""
         if self._connection is None:
             self._outgoing.drop(1, "no connection to the broker")
         elif len(payload) > MESSAGE_BYTES_MAX:
