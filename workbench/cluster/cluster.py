@@ -14,7 +14,6 @@ import contextlib
 import logging
 import secrets
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +33,7 @@ from workbench.cluster.status import (
     why_not_settled,
     with_reason,
 )
+from workbench.cluster.temporary import make_temporary_directory
 from workbench.config import ClusterConfig
 from workbench.errors import ClusterError
 from workbench.protocol.messages import Appoint, SetLinkDelay
@@ -125,7 +125,7 @@ class Cluster:
             except OSError as error:
                 raise ClusterError(f"the directory {directory} cannot be used: {error.strerror}") from error
             return directory
-        directory = Path(tempfile.mkdtemp(prefix="replication-workbench-"))
+        directory = make_temporary_directory()
         self._exit.callback(shutil.rmtree, directory, ignore_errors=True)
         return directory
 

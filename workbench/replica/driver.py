@@ -251,7 +251,7 @@ class ReplicaDriver:
             durable=state.durable,
             applied=state.applied,
             committed=state.committed,
-            counters=self._counters.as_dict(),
+            counters=self._counters.as_dict() | {"refused_messages": state.refused_messages},
             digests=taken,
         )
         self._publish(self._topics.client_inbox(reply_to), status)
