@@ -24,7 +24,7 @@ from workbench.experiments.parameters import PROFILES, choose_profile
 from workbench.experiments.runner import run_experiment
 from workbench.results import RunFolder
 from workbench.widgets.fields import Field, make_field
-from workbench.widgets.parts import STOPPED, PlainBox, error_line, note
+from workbench.widgets.parts import STOPPED, PlainBox, error_line, hidden, note
 
 _SHOWN_FIRST = 4
 """Parameters that are visible at once; the others are folded away."""
@@ -144,13 +144,16 @@ class ExperimentPanel(PlainBox):
         self.status.value = note(text)
 
     def _show(self, folder: RunFolder) -> None:
+        words = ""
         if folder.experiment in CHARTED:
             save_charts(folder)
             name, data = next(iter(draw_png(folder).items()))
-            bundle, metadata = Chart(data, alt_text(folder, name))._repr_mimebundle_()
+            chart = Chart(data, alt_text(folder, name))
+            bundle, metadata = chart._repr_mimebundle_()
+            words = hidden(chart.alt)  # JupyterLab shows the picture without its alt text
             self.result.outputs = ({"output_type": "display_data", "data": bundle, "metadata": metadata},)
         table = shown_table(folder).to_html()
         self.details.value = (
-            f'<div class="jp-RenderedHTMLCommon">{table}'
+            f'{words}<div class="jp-RenderedHTMLCommon">{table}'
             f"{verdicts_html(folder.verdicts, folder.info.get('claims', {}))}</div>"
         )
