@@ -161,7 +161,7 @@ async def test_the_test_above_would_notice_nagles_algorithm(broker: Broker):
 # --- sending and receiving
 
 
-async def test_a_burst_arrives_in_order_and_in_batches(broker: Broker):
+async def test_a_burst_arrives_whole_and_in_order(broker: Broker):
     recorder = Recorder()
     async with (
         await connect_mqtt(broker.url, identifier="a", handler=recorder) as receiver,
@@ -172,7 +172,6 @@ async def test_a_burst_arrives_in_order_and_in_batches(broker: Broker):
             publisher.publish("t", b"%d" % number)
         await recorder.until(3000)
         assert recorder.payloads() == [b"%d" % number for number in range(3000)]
-        assert recorder.calls < 2500
         assert publisher.dropped_messages == 0
         assert receiver.incoming_messages == 0
 

@@ -1,8 +1,7 @@
 """Turns the core's effects into I/O: one event loop for messages and time, one thread for storage.
 
-The loop drains everything that waits in the inbox before the core sees it, so that a busy leader forms large groups
-and a late message counts before a timeout does. Replies made in one turn of the loop travel in one message for each
-client.
+What has arrived together goes to the core together. Replies that come of one arrival, or of one answer from storage,
+travel in one message for each client.
 """
 
 from __future__ import annotations
@@ -54,11 +53,12 @@ class ReplicaDriver:
         self._links = Links(Link(delay_ms=config.link_delay_ms))
         self._loop = asyncio.get_running_loop()
         self._inbox: list[Message] = []
+        self._log_topic = self._topics.log_of(config.name)
+        self._inbox_topics = {name: self._topics.replica_inbox(name) for name in config.members}
         self._others = frozenset(config.members) - {config.name}
         self._replies: dict[str, list[Reply]] = {}
         self._reading: set[tuple[int, int]] = set()
         """(session, request) of reads that have no answer yet: asking again must not run them again."""
-        self._turn_due = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         """Never has a result; has the exception that ended the replica."""
@@ -111,10 +111,12 @@ class ReplicaDriver:
                 self._on_control(message)
             else:
                 self._admit(message, len(payload))
+        if self._inbox:
+            self._turn()
 
     def _admit(self, message: Message, size: int) -> None:
         if isinstance(message, ClientBatch):
-            self._enqueue(self._without_repeated_reads(message) if message.reads else message)
+            self._inbox.append(self._without_repeated_reads(message) if message.reads else message)
             return
         sender = _sender(message)
         if sender not in self._others:
@@ -123,9 +125,9 @@ class ReplicaDriver:
         now = time.monotonic_ns()
         for due in self._links.admit(sender, size, now):
             if due <= now:
-                self._enqueue(message)
+                self._inbox.append(message)
             else:
-                self._loop.call_later((due - now) / 1e9, self._enqueue, message)
+                self._loop.call_later((due - now) / 1e9, self._arrive, message)
 
     def _without_repeated_reads(self, batch: ClientBatch) -> ClientBatch:
         new = tuple(read for read in batch.reads if (read.session, read.request) not in self._reading)
@@ -136,15 +138,13 @@ class ReplicaDriver:
         self._counters.bad_messages += 1
         _logger.warning("dropped a message on %s: %s is not for it", place, type(message).__name__)
 
-    def _enqueue(self, message: Message) -> None:
+    def _arrive(self, message: Message) -> None:
+        """A message that comes alone, such as one that a link had held back."""
         self._inbox.append(message)
-        if not self._turn_due:
-            self._turn_due = True
-            self._loop.call_soon(self._turn)
+        self._turn()
 
     def _turn(self) -> None:
         """Give the core everything that is waiting."""
-        self._turn_due = False
         messages, self._inbox = tuple(self._inbox), []
         self._counters.inbox_max = max(self._counters.inbox_max, len(messages))
         self._handle(Received(time.monotonic_ns(), messages))
@@ -154,7 +154,8 @@ class ReplicaDriver:
             if isinstance(answer, Send):
                 self._carry_out([answer])
             else:
-                self._handle(answer)
+                self._handle(answer, more=True)
+        self._send_replies()
 
     async def _tick(self) -> None:
         while True:
@@ -163,11 +164,14 @@ class ReplicaDriver:
 
     # Effects out.
 
-    def _handle(self, happened: Input) -> None:
+    def _handle(self, happened: Input, *, more: bool = False) -> None:
+        """Let the core handle an input; unless `more` of them follow at once, send the replies that came of it."""
         if self.ended.done():
             return
         try:
             self._carry_out(self._core.handle(happened))
+            if not more:
+                self._send_replies()
         except Exception as error:  # noqa: BLE001  whatever it is, it ends the replica
             self._fail(error)
 
@@ -176,11 +180,11 @@ class ReplicaDriver:
         for effect in effects:
             match effect:
                 case Send(to, message):
-                    self._publish(self._topics.replica_inbox(to), message)
+                    self._publish(self._inbox_topics[to], message)
                 case Broadcast(message):
-                    self._publish(self._topics.log_of(self._config.name), message)
+                    self._publish(self._log_topic, message)
                 case Reply(client):
-                    self._hold_reply(client, effect)
+                    self._replies.setdefault(client, []).append(effect)
                 case SaveTerm():
                     self._storage.save_term(effect)
                 case _:
@@ -196,12 +200,8 @@ class ReplicaDriver:
         self._counters.bytes_out += len(frame)
         self._transport.publish(topic, frame)
 
-    def _hold_reply(self, client: str, reply: Reply) -> None:
-        if not self._replies:
-            self._loop.call_soon(self._send_replies)
-        self._replies.setdefault(client, []).append(reply)
-
     def _send_replies(self) -> None:
+        """One message for each client, whatever happened in this turn of the loop."""
         held, self._replies = self._replies, {}
         leader = self._core.state.leader
         for client, replies in held.items():
@@ -226,8 +226,7 @@ class ReplicaDriver:
     def _on_control(self, message: Message) -> None:
         match message:
             case Appoint():
-                self._enqueue(message)
-                self._turn()
+                self._arrive(message)
                 self._begin(self._report(message.request, message.reply_to, digests=False))
             case SetLinkDelay(delay_ms=delay_ms):
                 for name in self._config.members:

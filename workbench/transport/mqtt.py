@@ -73,7 +73,7 @@ class MqttTransport:
         self._reconnect_for_s = reconnect_for_s
         self._connection: MqttConnection | None = None
         self._topics: dict[str, None] = {}
-        self._incoming = Incoming(handler, self._read_more, self._fail)
+        self._incoming = Incoming(handler, self._fail)
         self._outgoing = Outgoing(outgoing_bytes_max)
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._task: asyncio.Task[None] | None = None
@@ -214,10 +214,6 @@ class MqttTransport:
         """The socket takes more again."""
         while self._outgoing and self._connection is not None and not self._connection.busy:
             self._connection.send(*self._outgoing.take())
-
-    def _read_more(self) -> None:
-        if self._connection is not None:
-            self._connection.read_more()
 
     def _standing_connection(self) -> MqttConnection:
         if self._connection is None:

@@ -90,6 +90,7 @@ class MqttConnection:
         self._on_free = on_free
         self._paho.on_message = on_message
         self._paho.on_publish = None
+        self._paho.disable_logger()  # it is asked several times a message whether it logs
         self._paho.on_socket_register_write = None  # from now on paho writes to the socket at once
         self._paho.on_socket_unregister_write = None
 
@@ -102,11 +103,6 @@ class MqttConnection:
         """Publish, not while `busy`. A message that cannot leave because the connection is lost is lost with it."""
         self._paho.publish(topic, payload)
         self._watch_socket()
-
-    def read_more(self) -> None:
-        """Read one more message, if one has arrived: paho itself reads but one in each turn of the loop."""
-        with contextlib.suppress(OSError):
-            self._paho.loop_read()
 
     def _watch_socket(self) -> None:
         """Be called when the socket takes more, if there is something left to write."""

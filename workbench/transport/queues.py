@@ -15,20 +15,17 @@ from workbench.transport.base import Handler, Inbound
 
 LOGGER = logging.getLogger(__name__)
 
-_BATCH_MESSAGES_MAX = 256
-
 
 class Incoming:
     """Hands arrived messages to `handler` in batches; `on_error` gets what the handler raises.
 
-    A batch is what has arrived by the next turn of the loop: before it is handed over, `read_more` is called as long
-    as that brings another message.
+    A batch is what has arrived by the next turn of the loop. Looking whether the socket holds more costs more than the
+    larger batches bring (docs/decisions/0004-messages-pass-aiomqtt-by.md).
     """
 
-    def __init__(self, handler: Handler, read_more: Callable[[], None], on_error: Callable[[Exception], None]) -> None:
+    def __init__(self, handler: Handler, on_error: Callable[[Exception], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._handler = handler
-        self._read_more = read_more
         self._on_error = on_error
         self._batch: list[Inbound] = []
         self._open = True
@@ -48,10 +45,6 @@ class Incoming:
         self._open = False
 
     def _hand_over(self) -> None:
-        count = 0
-        while count < len(self._batch) < _BATCH_MESSAGES_MAX:
-            count = len(self._batch)
-            self._read_more()
         batch: Sequence[Inbound] = self._batch
         self._batch = []
         if not self._open:
