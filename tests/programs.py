@@ -10,16 +10,14 @@ from __future__ import annotations
 import os
 import shutil
 
+from workbench.cluster.broker import search_path
+
 _NAMES = {
     "chromium": ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "Google Chrome", "Chromium"),
     "chromedriver": ("chromedriver",),
     "mosquitto": ("mosquitto",),
 }
 _PLACES = (
-    "/usr/sbin",  # Debian's mosquitto, often not on a user's PATH
-    "/usr/local/sbin",
-    "/opt/homebrew/bin",
-    "/opt/homebrew/sbin",
     "/Applications/Google Chrome.app/Contents/MacOS",
     "/Applications/Chromium.app/Contents/MacOS",
 )
@@ -27,7 +25,7 @@ _PLACES = (
 
 def find_program(program: str) -> str | None:
     """Path of an installed program, or None. Raises `KeyError` for a program that no test may need."""
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_PLACES])
+    path = os.pathsep.join([search_path(), *_PLACES])
     return next((found for name in _NAMES[program] if (found := shutil.which(name, path=path))), None)
 
 

@@ -31,7 +31,6 @@ from workbench.transport.broker_url import parse_broker_url
 from workbench.transport.mqtt import MESSAGE_BYTES_MAX, connect_mqtt
 
 HOST = "127.0.0.1"
-_MOSQUITTO_PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")  # often not on a user's PATH
 _PORT_ATTEMPTS = 5
 _ASK_VERSION_S = 0.5
 _RETRY_S = 0.02
@@ -103,8 +102,15 @@ class Broker:
 
 
 def find_mosquitto() -> str | None:
-    """Path of the mosquitto program, or None; PATH first, then where packages put it."""
-    return shutil.which("mosquitto") or shutil.which("mosquitto", path=os.pathsep.join(_MOSQUITTO_PLACES))
+    """Path of the mosquitto program, or None."""
+    return shutil.which("mosquitto", path=search_path())
+
+
+def search_path() -> str:
+    """PATH, and for each `bin` folder on it the `sbin` beside it, where packages put servers and users seldom look."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    beside = [f"{folder.removesuffix('/bin')}/sbin" for folder in folders if folder.endswith("/bin")]
+    return os.pathsep.join([*folders, *beside])
 
 
 def mosquitto_version(program: str) -> str:
