@@ -3,11 +3,11 @@
 Ordering contract, which every driver keeps:
 
 1. `SaveTerm` is durable before any later effect, of this call or of a later one, begins.
-2. The storage effects (`Execute`, `Append`, `Commit`, `Abandon`, `Apply`, `Rewind`, `Query`, `SendLog`) are carried
-   out one after another, in the order in which they were returned.
+2. The storage effects (all that are neither `SaveTerm` nor sent somewhere) are carried out one after another, in the
+   order in which they were returned. Only the copying that `MakeSnapshot` begins goes on beside them.
 3. `Append` syncs the log before it answers `Durable`, and before the next storage effect begins. So a `Commit` or
    `Apply` behind it never shows an entry that is not on disk.
-4. `Send`, `Broadcast` and `Reply` leave at once, without waiting for storage effects before them: the core returns
+4. What is sent (`Send`, `Broadcast`, `Reply`, `TellClients`, `Answer`) leaves at once, without waiting for storage effects before them: the core returns
    an acknowledgement only after the input that allows it.
 """
 
@@ -23,9 +23,11 @@ from workbench.protocol.messages import (
     Position,
     Read,
     ReadReply,
+    SnapshotChunk,
     Transaction,
     WriteReply,
 )
+from workbench.protocol.snapshot import SnapshotState
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,55 @@ class SendLog:
 
 
 @dataclass(frozen=True, slots=True)
+class MakeSnapshot:
+    """Begin to copy the database as it is now; answered by `SnapshotCopied` when the copy is on disk, or by
+    `SnapshotAbandoned`. Other effects are carried out meanwhile. One copy at a time; a `Rewind` abandons it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealSnapshot:
+    """Put what the core knows at the copy's position beside it, durably: from now on it can replace the log up to
+    there; answered by `SnapshotSealed`. Everything up to `state.position` is committed."""
+
+    state: SnapshotState
+
+
+@dataclass(frozen=True, slots=True)
+class DropLog:
+    """Drop entries up to `index`, which a sealed snapshot covers, but keep about `bytes_kept` of log for followers that
+    are a little behind; answered by `LogDropped`."""
+
+    index: int
+    bytes_kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendSnapshot:
+    """Send a piece of the newest sealed snapshot to `to`: from `header.offset` on if `header.snapshot` is its name,
+    else from its beginning. The header comes without data, size and checksum; at most `bytes_max` bytes go with it."""
+
+    to: str
+    header: SnapshotChunk
+    bytes_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveChunk:
+    """Keep a piece of a leader's snapshot; answered by `ChunkSaved`. One that does not match its checksum or continue
+    what is held is not kept; one that begins another snapshot replaces what is held."""
+
+    chunk: SnapshotChunk
+
+
+@dataclass(frozen=True, slots=True)
+class InstallSnapshot:
+    """Let the received snapshot take the place of log and database, entries behind index `kept` of the log written out
+    first where people can read them; answered by `Installed` or `InstallFailed`."""
+
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
 class Send:
     """A message to one replica."""
 
@@ -115,6 +166,29 @@ class Broadcast:
 
 
 @dataclass(frozen=True, slots=True)
+class TellClients:
+    """A message to all client processes."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The end of a request of whoever runs the cluster: `refusal` in one line, or empty."""
+
+    request: int
+    reply_to: str
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """End this replica's process, for `reason`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """Replies to one client process; a driver may put several of them into one message."""
 
@@ -123,6 +197,21 @@ class Reply:
     reads: tuple[ReadReply, ...] = ()
 
 
-StorageEffect: TypeAlias = Execute | Commit | Abandon | Append | Apply | Rewind | Query | SendLog
-NetworkEffect: TypeAlias = Send | Broadcast | Reply
+StorageEffect: TypeAlias = (
+    Execute
+    | Commit
+    | Abandon
+    | Append
+    | Apply
+    | Rewind
+    | Query
+    | SendLog
+    | MakeSnapshot
+    | SealSnapshot
+    | DropLog
+    | SendSnapshot
+    | SaveChunk
+    | InstallSnapshot
+)
+NetworkEffect: TypeAlias = Send | Broadcast | Reply | TellClients | Answer | Leave
 Effect: TypeAlias = SaveTerm | StorageEffect | NetworkEffect

@@ -1,6 +1,7 @@
-"""Everything that can happen to a replica. Each input carries `at`, the time of its handling.
+"""Everything that can happen to a replica. `Replica.handle` is told the time of its handling with each.
 
-Times are nanoseconds of the host's monotonic clock; in the simulator, of virtual time.
+Times are nanoseconds of the host's monotonic clock; in the simulator, of virtual time. An answer of storage carries no
+time of its own: the process may have been stopped since it was made.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from typing import TypeAlias
 
 from workbench.protocol.messages import Message, Position, Read
 from workbench.protocol.outcomes import Execution, QueryResult
+from workbench.protocol.snapshot import Recovered
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
     """Everything that was waiting in the inbox, in the order of its arrival."""
 
-    at: int
     messages: tuple[Message, ...]
 
 
@@ -24,14 +25,11 @@ class Received:
 class Tick:
     """Time has passed; comes every `Timing.tick_ms`."""
 
-    at: int
-
 
 @dataclass(frozen=True, slots=True)
 class Executed:
     """The answer to `Execute`. The group's effects wait, invisible, for `Commit` or `Abandon`."""
 
-    at: int
     position: Position
     execution: Execution
 
@@ -40,7 +38,6 @@ class Executed:
 class Durable:
     """The replication log is on disk up to `position`."""
 
-    at: int
     position: Position
 
 
@@ -48,7 +45,6 @@ class Durable:
 class Applied:
     """The database shows everything up to `position`."""
 
-    at: int
     position: Position
 
 
@@ -56,7 +52,6 @@ class Applied:
 class Queried:
     """Answers to `Query`, read from a database that showed everything up to `position`."""
 
-    at: int
     position: Position
     answers: tuple[tuple[str, Read, QueryResult], ...]
 
@@ -65,8 +60,72 @@ class Queried:
 class Rewound:
     """The log ends at `position` on disk, and the database shows exactly that."""
 
-    at: int
     position: Position
 
 
-Input: TypeAlias = Received | Tick | Executed | Durable | Applied | Queried | Rewound
+@dataclass(frozen=True, slots=True)
+class SnapshotCopied:
+    """A copy of the database as of `position` is on disk; it is nothing until it is sealed."""
+
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotAbandoned:
+    """The copy could not be finished, or was overtaken by a rewind."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotSealed:
+    """The snapshot at `position` is complete and durable."""
+
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class LogDropped:
+    """The log on disk begins with the entry at `first_index` now."""
+
+    first_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSaved:
+    """The first `size_bytes` of the snapshot `snapshot` are held."""
+
+    snapshot: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """Log and database are those of a snapshot now."""
+
+    recovered: Recovered
+
+
+@dataclass(frozen=True, slots=True)
+class InstallFailed:
+    """The received snapshot cannot be used, and was thrown away; everything is as before."""
+
+    reason: str
+
+
+Input: TypeAlias = (
+    Received
+    | Tick
+    | Executed
+    | Durable
+    | Applied
+    | Queried
+    | Rewound
+    | SnapshotCopied
+    | SnapshotAbandoned
+    | SnapshotSealed
+    | LogDropped
+    | ChunkSaved
+    | Installed
+    | InstallFailed
+)

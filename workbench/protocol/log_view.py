@@ -1,23 +1,46 @@
 """What the core knows of its own replication log without reading it: the last position and where terms begin.
 
-Memory grows with the number of terms, never with the number of entries.
+Memory grows with the number of terms, never with the number of entries. Terms are remembered also of entries that only
+a snapshot covers, so that any position can be told from one that was dropped by a rewind.
 """
 
 from __future__ import annotations
 
+import enum
 from bisect import bisect_right
 from collections.abc import Sequence
 
 from workbench.protocol.messages import Position
 
 
-class LogView:
-    """The positions of entries 1..last, compressed into (term, first index of that term)."""
+class Fate(enum.Enum):
+    """What became of a position, as far as one log can tell."""
 
-    def __init__(self, term_starts: Sequence[tuple[int, int]] = (), last_index: int = 0) -> None:
+    HELD = enum.auto()
+    LOST = enum.auto()
+    """A later term has another entry in its place."""
+    UNKNOWN = enum.auto()
+    """This log has not come so far, or will have to be rewound itself."""
+
+
+class LogView:
+    """The positions of entries 1..last, compressed into (term, first index of that term).
+
+    `first_index` is the first entry that can still be read; what was before it is in a snapshot.
+    """
+
+    def __init__(
+        self, term_starts: Sequence[tuple[int, int]] = (), last_index: int = 0, first_index: int = 1
+    ) -> None:
         self._terms = [term for term, _ in term_starts]
         self._firsts = [first for _, first in term_starts]
         self._last_index = last_index
+        self.first_index = first_index
+
+    @property
+    def term_starts(self) -> tuple[tuple[int, int], ...]:
+        """(term, index of its first entry), oldest first."""
+        return tuple(zip(self._terms, self._firsts, strict=True))
 
     @property
     def last(self) -> Position:
@@ -33,6 +56,18 @@ class LogView:
     def holds(self, position: Position) -> bool:
         """Whether the log has an entry at `position`; it always has `Position(0, 0)`."""
         return self.term_at(position.index) == position.term
+
+    def fate(self, position: Position) -> Fate:
+        """Whether `position` is part of this log's history."""
+        if self.holds(position):
+            return Fate.HELD
+        later = bisect_right(self._terms, position.term)
+        replaced = later < len(self._terms) and self._firsts[later] <= position.index
+        return Fate.LOST if replaced else Fate.UNKNOWN
+
+    def can_read_after(self, index: int) -> bool:
+        """Whether all entries behind `index` can still be read."""
+        return index >= self.first_index - 1
 
     def position_at(self, index: int) -> Position:
         """Position of the entry at `index`, which must not lie beyond the last."""

@@ -47,11 +47,15 @@ class Statement(Wire, frozen=True):
 
 
 class Transaction(Wire, frozen=True):
-    """One client transaction: all of its statements or none. (session, sequence) makes retries take effect once."""
+    """One client transaction: all of its statements or none. (session, sequence) makes retries take effect once.
+
+    The session has executed nothing at or before the committed index `born`; see `sessions.py`.
+    """
 
     session: int
     sequence: int
     statements: tuple[Statement, ...]
+    born: NotNegative = 0
 
 
 class StatementResult(Wire, frozen=True):
@@ -69,19 +73,35 @@ class Member(Wire, frozen=True):
     results: tuple[StatementResult, ...] = ()
 
 
+EMPTY_KIND = ""
+MEMBERS_KIND = "members"
+EXPIRY_KIND = "expiry"
+_KINDS_WITHOUT_DATA = frozenset({EMPTY_KIND, MEMBERS_KIND, EXPIRY_KIND})
+
+
 class Entry(Wire, frozen=True):
-    """What the leader executed at once. `kind` is `""` for the empty entry of a new term, else a log format's name,
-    which alone understands `body`."""
+    """What the leader executed at once.
+
+    `kind` is a log format's name, which alone understands `body`; or the empty string for the first entry of a term;
+    or `members` or `expiry` (`ledger.py`). `wall_ms` is the leader's clock at the execution, milliseconds since 1970:
+    for people, and never compared.
+    """
 
     term: int
     index: int
     kind: str
     members: tuple[Member, ...]
     body: bytes
+    wall_ms: int = 0
 
     @property
     def position(self) -> Position:
         return Position(self.term, self.index)
+
+    @property
+    def changes_data(self) -> bool:
+        """Whether the database has to do anything about it."""
+        return self.kind not in _KINDS_WITHOUT_DATA
 
 
 class LoggedEntry(NamedTuple):
@@ -95,12 +115,22 @@ class LoggedEntry(NamedTuple):
 
 
 class Read(Wire, frozen=True):
-    """One read-only statement of a session. `from_leader` asks a replica that does not lead to refuse."""
+    """One read-only statement of a session, and on which terms a replica may answer it.
+
+    `from_leader`: only the leader, while its lease lasts. `linearizable`: only the leader, once everything that it had
+    executed when it read is committed, and a majority has answered a round begun after the read arrived. `after`: what
+    is applied must contain this position. `lag_entries_max`, `lag_ms_max`: at most so far behind the leader; negative
+    for no bound.
+    """
 
     session: int
     request: int
     statement: Statement
     from_leader: bool = False
+    linearizable: bool = False
+    after: Position = Position()
+    lag_entries_max: int = -1
+    lag_ms_max: float = -1.0
 
 
 class ClientBatch(Wire, frozen=True, tag=1):
@@ -123,6 +153,12 @@ class Outcome(enum.IntEnum):
     """Definite: a queue was full."""
     INDEFINITE = 4
     """The write may have happened."""
+    NOT_READY = 5
+    """Of reads: this replica cannot answer on the terms of the read; another one may."""
+    LOST_POSITION = 6
+    """Of reads: the position that the read asked for was dropped by a rewind."""
+    EXPIRED = 7
+    """Of writes: the session is unknown, and may have been forgotten; not executed now, but perhaps before."""
 
 
 class WriteReply(Wire, frozen=True):
@@ -150,12 +186,15 @@ class ReadReply(Wire, frozen=True):
 
 
 class ReplyBatch(Wire, frozen=True, tag=2):
-    """Replies of one replica to one client process; `leader` is the one that the replica believes in."""
+    """Replies of one replica to one client process; `leader` is the one that the replica believes in, in `term`, and
+    `committed` its committed index."""
 
     replica: str
     leader: str
     writes: tuple[WriteReply, ...] = ()
     reads: tuple[ReadReply, ...] = ()
+    term: int = 0
+    committed: int = 0
 
 
 # Between replicas.
@@ -164,7 +203,7 @@ class ReplyBatch(Wire, frozen=True, tag=2):
 class AppendEntries(Wire, frozen=True, tag=3):
     """Entries that follow `previous` in the leader's log; without entries, a heartbeat.
 
-    `last` is the leader's last index at the time of sending, `committed` its committed index.
+    `last` is the leader's last index at the time of sending, `committed` its committed index, `sent_ns` its clock.
     """
 
     term: int
@@ -173,6 +212,7 @@ class AppendEntries(Wire, frozen=True, tag=3):
     last: int
     committed: int
     entries: tuple[bytes, ...] = ()
+    sent_ns: int = 0
 
     @property
     def size_bytes(self) -> int:
@@ -181,13 +221,16 @@ class AppendEntries(Wire, frozen=True, tag=3):
 
     def with_entries(self, entries: tuple[bytes, ...]) -> AppendEntries:
         """The same message with other entries."""
-        return AppendEntries(self.term, self.leader, self.previous, self.last, self.committed, entries)
+        return AppendEntries(
+            self.term, self.leader, self.previous, self.last, self.committed, entries, self.sent_ns
+        )
 
 
 class Progress(Wire, frozen=True, tag=4):
     """How far a follower is: the indices it has received, has durable and has applied.
 
-    All three count entries that matched the log of the leader of `term`.
+    All three count entries that matched the log of the leader of `term`. `echo_ns` is the newest `sent_ns` that it has
+    had from that leader: the leader's lease counts from there.
     """
 
     term: int
@@ -195,6 +238,7 @@ class Progress(Wire, frozen=True, tag=4):
     received: int
     durable: int
     applied: int
+    echo_ns: int = 0
 
 
 class Fetch(Wire, frozen=True, tag=5):
@@ -213,22 +257,93 @@ class Mismatch(Wire, frozen=True, tag=6):
     at: Position
 
 
+class RequestVote(Wire, frozen=True, tag=7):
+    """A candidate asks for a vote in `term`; `last` is the end of its log.
+
+    `pre`: it asks only whether it would get one; nobody's term changes. `transfer`: the present leader wants it so.
+    """
+
+    term: int
+    candidate: str
+    last: Position
+    pre: bool = False
+    transfer: bool = False
+
+
+class Vote(Wire, frozen=True, tag=8):
+    """The answer to a request of the same `term`; a refusal may carry a newer term instead."""
+
+    term: int
+    voter: str
+    granted: bool
+    pre: bool = False
+
+
+class TakeOver(Wire, frozen=True, tag=9):
+    """The leader asks an up-to-date follower to stand for election at once."""
+
+    term: int
+    leader: str
+
+
+class SnapshotNeeded(Wire, frozen=True, tag=10):
+    """The leader's answer to a fetch of entries that it does not keep any more, or to a new replica's first fetch."""
+
+    term: int
+    leader: str
+
+
+class FetchSnapshot(Wire, frozen=True, tag=11):
+    """A follower asks for a piece of a snapshot from byte `offset` on: of the one called `snapshot`, or, if that is
+    empty or not to be had, of the leader's choice from the beginning. `layout` tells what it could use."""
+
+    term: int
+    replica: str
+    snapshot: str
+    offset: NotNegative
+    layout: str
+
+
+class SnapshotChunk(Wire, frozen=True, tag=12):
+    """Bytes of the snapshot named `snapshot`, of `size` bytes altogether, from `offset` on, with their CRC-32."""
+
+    term: int
+    leader: str
+    snapshot: str
+    size: NotNegative
+    offset: NotNegative
+    data: bytes
+    checksum: int
+
+
+class JoinRefused(Wire, frozen=True, tag=13):
+    """The leader will not have the replica, whose process ends with `reason`."""
+
+    term: int
+    leader: str
+    reason: str
+
+
 # Between whoever runs the cluster and one replica's process.
 
 
-class Appoint(Wire, frozen=True, tag=16):
-    """Lead in a term newer than any that the replica knows."""
+class Campaign(Wire, frozen=True, tag=16):
+    """Stand for election now. For a new cluster, whose replicas need not wait for silence."""
 
     request: int
     reply_to: str
 
 
-class SetLinkDelay(Wire, frozen=True, tag=17):
-    """Hold every message from other replicas back by `delay_ms`."""
+class SetLinks(Wire, frozen=True, tag=17):
+    """From now on hold messages from each named replica back by so many milliseconds; drop them if negative.
+
+    `default` is for replicas that are not named.
+    """
 
     request: int
     reply_to: str
-    delay_ms: float
+    default_ms: float
+    by_sender_ms: dict[str, float] = {}
 
 
 class Inspect(Wire, frozen=True, tag=18):
@@ -240,7 +355,11 @@ class Inspect(Wire, frozen=True, tag=18):
 
 
 class ReplicaStatus(Wire, frozen=True, tag=19):
-    """One replica as it sees itself. Counters are cumulative since its process started; times are nanoseconds."""
+    """One replica as it sees itself. Counters are cumulative since its process started; times are nanoseconds.
+
+    `refusal` says why the request that this answers was refused; empty when it was not. `notes` are facts in words,
+    such as the windows in which semi-synchronous acknowledgement was given up.
+    """
 
     request: int
     name: str
@@ -253,6 +372,41 @@ class ReplicaStatus(Wire, frozen=True, tag=19):
     committed: int
     counters: dict[str, int]
     digests: dict[str, str]
+    members: tuple[str, ...] = ()
+    joining: tuple[str, ...] = ()
+    refusal: str = ""
+    notes: dict[str, str] = {}
+
+
+class AddMember(Wire, frozen=True, tag=20):
+    """Let a replica, whose process runs, join: it is sent a snapshot, catches up, and then becomes a member."""
+
+    request: int
+    reply_to: str
+    name: str
+
+
+class RemoveMember(Wire, frozen=True, tag=21):
+    """A member counts no more."""
+
+    request: int
+    reply_to: str
+    name: str
+
+
+class TransferLeadership(Wire, frozen=True, tag=22):
+    """Hand the leadership to a member, once it has everything."""
+
+    request: int
+    reply_to: str
+    to: str
+
+
+class LeaderNews(Wire, frozen=True, tag=23):
+    """Told to all clients by a new leader, so that those who wait for the old one need not wait on."""
+
+    term: int
+    leader: str
 
 
 Message: TypeAlias = (
@@ -262,8 +416,19 @@ Message: TypeAlias = (
     | Progress
     | Fetch
     | Mismatch
-    | Appoint
-    | SetLinkDelay
+    | RequestVote
+    | Vote
+    | TakeOver
+    | SnapshotNeeded
+    | FetchSnapshot
+    | SnapshotChunk
+    | JoinRefused
+    | Campaign
+    | SetLinks
     | Inspect
     | ReplicaStatus
+    | AddMember
+    | RemoveMember
+    | TransferLeadership
+    | LeaderNews
 )
