@@ -119,6 +119,10 @@ class Limits:
     """Client transactions that the leader puts into one entry."""
     waiting_transactions_max: int = 10_000
     """Client transactions waiting on the leader; more are refused with `OverloadedError`."""
+    sessions_max: int = 20_000
+    """Sessions whose last write is remembered, so that a retry takes effect once; beyond that the older half expires."""
+    retained_log_bytes_max: int = 64 * 1024 * 1024
+    """Log behind the newest snapshot at which a replica makes another one and drops what it covers."""
     unacknowledged_bytes_max: int = 8 * 1024 * 1024
     """Bytes on the way to one follower before it leaves the live stream for catch-up."""
     catch_up_bytes_max: int = 1024 * 1024
@@ -143,14 +147,47 @@ class Timing:
     tick_ms: float = 20.0
     heartbeat_ms: float = 100.0
     """Longest silence of a leader towards its followers."""
+    election_timeout_ms: float = 500.0
+    """Silence of the leader after which a follower stands for election: a random time between this and its double.
+    The leader's lease is a tenth shorter than this, so it must be well above heartbeat and round trip together."""
     fetch_retry_ms: float = 250.0
     """A follower asks again for missing entries after this."""
     ack_timeout_ms: float = 5_000.0
     """A write that waits longer for its ack policy is answered as indefinite."""
+    read_wait_ms: float = 500.0
+    """A read waits so long for the position that it asks for; then the replica says that it is not ready."""
+    downgrade_ms: float = 0.0
+    """Under `semi_sync`: when no write was acknowledged for so long, the leader goes on as under `async` until its
+    followers have caught up. 0: never."""
+    session_expiry_ms: float = 600_000.0
+    """A session that wrote nothing for so long is forgotten."""
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
-            _check_range(name, getattr(self, name), 1, 600_000, " ms")
+            low = 0 if name == "downgrade_ms" else 1
+            _check_range(name, getattr(self, name), low, 86_400_000, " ms")
+        if self.election_timeout_ms < 2 * self.heartbeat_ms:
+            raise ConfigurationError(
+                f"election_timeout_ms is {self.election_timeout_ms:g} with heartbeat_ms {self.heartbeat_ms:g}",
+                hint="at least twice as long: one lost heartbeat must not depose a leader",
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Protections:
+    """What keeps replication safe, each to be switched off to show what it protects from."""
+
+    fencing: bool = True
+    """Messages of an older term are refused, and a leader that hears of a newer one, or whose lease has run out, stops
+    acknowledging and answering. Without: two leaders at once, each with followers that believe whoever spoke last."""
+    up_to_date_check: bool = True
+    """Only a replica whose log is at least as long as the voter's gets its vote. Without: committed writes are lost."""
+    pre_vote: bool = True
+    """A replica asks whether it could win before it makes a new term. Without: whoever comes back from a cut deposes
+    the leader, though nobody will have him."""
+    check_quorum: bool = True
+    """A leader holds a lease from a majority, and nobody votes while its leader has a lease. Without: a leader that is
+    cut off goes on answering reads, and acknowledging what its policy allows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,6 +209,9 @@ class ClusterConfig:
     page_size: int = 4096
     limits: Limits = field(default_factory=Limits)
     timing: Timing = field(default_factory=Timing)
+    protections: Protections = field(default_factory=Protections)
+    seed: int = 0
+    """Of the replicas' election timeouts; 0 draws them anew each time."""
     start_timeout_s: float = 30.0
 
     def __post_init__(self) -> None:
@@ -195,7 +235,11 @@ class ClusterConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplicaConfig:
-    """What one replica process needs to know; made by the cluster, passed to the process as JSON."""
+    """What one replica process needs to know; made by the cluster, passed to the process as JSON.
+
+    `members` are the first members of the cluster, or for a replica that is to join those that it may meet: whoever
+    is not among them waits to be made one.
+    """
 
     name: str
     members: tuple[str, ...]
@@ -208,3 +252,12 @@ class ReplicaConfig:
     page_size: int
     limits: Limits
     timing: Timing
+    protections: Protections = field(default_factory=Protections)
+    seed: int = 0
+    failpoint: str = ""
+    """Where the process is to kill itself: see `workbench.failpoints`."""
+
+    @property
+    def layout(self) -> str:
+        """What the members of a cluster must have in common to use each other's snapshots."""
+        return f"{self.log_format} log format, page size {self.page_size}"

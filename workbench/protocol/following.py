@@ -1,7 +1,8 @@
 """What a follower does: take entries that match, fetch those it missed, drop those its leader does not have.
 
 At most one batch is with storage at a time; what arrives meanwhile becomes the next batch and shares its sync.
-Live entries that do not fit yet (an earlier one was lost, or is still being fetched) wait in a bounded stash.
+Live entries that do not fit yet (an earlier one was lost, or is still being fetched) wait in a bounded stash. What its
+leader's log does not have any more comes as a snapshot (`receiving.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from workbench.errors import CodecError
 from workbench.protocol.codec import decode_entry
 from workbench.protocol.effects import Append, Apply, Query, Reply, Send
 from workbench.protocol.fetching import Fetching
-from workbench.protocol.inputs import Applied, Durable
+from workbench.protocol.inputs import Applied, Durable, Queried
 from workbench.protocol.messages import (
     AppendEntries,
     ClientBatch,
@@ -22,18 +23,27 @@ from workbench.protocol.messages import (
     Outcome,
     Position,
     Progress,
+    Read,
     ReadReply,
     WriteReply,
 )
+from workbench.protocol.reading import Freshness, ReadingDesk
+from workbench.protocol.receiving import Receiving
+from workbench.protocol.snapshot import Recovered
 from workbench.protocol.stash import Stash
-from workbench.protocol.state import NANOSECONDS_PER_MS, ReplicaState
+from workbench.protocol.state import ReplicaState
 
 
 class Following:
     """The duty of a follower, through the reigns of any number of leaders."""
 
-    def __init__(self, state: ReplicaState) -> None:
+    def __init__(self, state: ReplicaState, incoming: tuple[str, int] = ("", 0)) -> None:
         self._state = state
+        self._freshness = Freshness()
+        self._desk = ReadingDesk(state, self._freshness)
+        self.receiving = Receiving(state, incoming)
+        self._echo_ns = 0
+        """When that was sent, by the leader's clock, what was heard last."""
         self._matched = 0
         """Index up to which the own log is known to equal that of the present term's leader."""
         self._received: deque[LoggedEntry] = deque()
@@ -46,7 +56,7 @@ class Following:
         self._fetching = self._new_fetching()
 
     def _new_fetching(self) -> Fetching:
-        return Fetching(int(self._state.timing.fetch_retry_ms * NANOSECONDS_PER_MS))
+        return Fetching(self._state.ns(self._state.timing.fetch_retry_ms))
 
     # Reigns.
 
@@ -54,52 +64,79 @@ class Following:
         """Forget what was known of the old leader. Entries of the own log that storage still lacks are kept."""
         self._matched = 0
         self._leader_last = 0
+        self._echo_ns = 0
         self._stash.clear()
         self._fetching = self._new_fetching()
+        self.receiving.forget_leader()
 
     def stop(self) -> None:
         """Give storage all that it still lacks: this replica is about to lead, or to rewind."""
         while self._received:
             self._store_batch()
 
+    def step_down(self) -> None:
+        """This replica is about to lead: its clients' reads that wait here are refused."""
+        self.stop()
+        self._desk.end_all((), Outcome.NOT_READY, f"{self._state.name} has just begun to lead")
+
     # Clients.
 
     def on_client(self, batch: ClientBatch, at: int) -> None:
         """Refuse what only a leader may do; read the rest."""
         state = self._state
-        reason = f"{state.name} is a follower"
+        reason = f"{state.name} does not lead"
         writes = tuple(
             WriteReply(write.session, write.sequence, Outcome.NOT_LEADER, reason=reason) for write in batch.writes
         )
         refused = tuple(
             ReadReply(read.session, read.request, Outcome.NOT_LEADER, reason=reason)
             for read in batch.reads
-            if read.from_leader
+            if read.from_leader or read.linearizable
         )
-        reads, too_many = state.admit_reads([read for read in batch.reads if not read.from_leader])
-        if writes or refused or too_many:
-            state.ask(Reply(batch.client, writes, refused + too_many))
+        if writes or refused:
+            state.ask(Reply(batch.client, writes, refused))
+        reads = [read for read in batch.reads if not (read.from_leader or read.linearizable)]
+        self._query(self._desk.admit(batch.client, reads, at))
+
+    def _query(self, reads: list[tuple[str, Read]]) -> None:
         if reads:
-            state.ask(Query(tuple((batch.client, read) for read in reads)))
+            self._state.ask(Query(tuple(reads)))
+
+    def on_queried(self, queried: Queried, at: int) -> None:
+        """Answer reads, but for those that an earlier reign of this replica asked as a leader."""
+        answers = tuple(one for one in queried.answers if not (one[1].from_leader or one[1].linearizable))
+        for client, read, _ in queried.answers:
+            if read.from_leader or read.linearizable:
+                self._state.reading -= 1
+                self._desk.refuse(client, read, Outcome.NOT_LEADER, f"{self._state.name} leads no more")
+        if answers:
+            self._desk.answer(Queried(queried.position, answers))
 
     # The leader.
 
     def on_append_entries(self, message: AppendEntries, at: int) -> None:
         """Take what fits, stash what may fit later, ask for what is missing."""
         state = self._state
-        state.leader = message.leader
+        if state.leader != message.leader:
+            state.leader = message.leader
+            self.new_term()
         self._leader_last = max(self._leader_last, message.last)
-        if not state.log.holds(message.previous):
+        self._echo_ns = max(self._echo_ns, message.sent_ns)
+        if self.receiving.is_active or not state.log.holds(message.previous):
             if message.entries and message.previous.index > state.log.last.index:
                 self._stash.keep(message)
+            if not message.entries:
+                self._report()
             self._fetch(at)
             return
+        self._freshness.heard(message.last, message.sent_ns)
         before = state.log.last
         self._accept(message)
         while (stashed := self._stash.take_next(state.log)) is not None:
             self._accept(stashed)
         state.commit(min(message.committed, self._matched))
         self._store()
+        self._note_applied(at)
         if not message.entries or state.ack.level == "received":
             self._report()
         if state.log.last != before:
@@ -113,7 +150,27 @@ class Following:
 
     def on_tick(self, at: int) -> None:
         """Ask again for what a lost message would have brought."""
+        self.receiving.on_tick(at)
         self._fetch_rest(at)
+        self._note_applied(at)
+
+    def on_installed(self, recovered: Recovered, at: int) -> None:
+        """A snapshot has taken the place of log and database."""
+        self._state.install(recovered)
+        self._matched = recovered.last_index
+        self._received.clear()
+        self._received_bytes = 0
+        self._storing = None
+        self.receiving.on_end()
+        self._fetching = self._new_fetching()
+        self._report()
+        self._fetch_rest(at)
+
+    def _note_applied(self, at: int) -> None:
+        """Something may have become visible: reads that waited for it can be answered."""
+        self._freshness.applied(min(self._matched, self._state.applied))
+        if self._desk:
+            self._query(self._desk.take_ready(at))
 
     def _accept(self, message: AppendEntries) -> None:
         """Take entries behind a position that both logs hold."""
@@ -131,7 +188,7 @@ class Following:
                 continue
             if position.index <= state.log.last.index:
                 self._rewind(position.index - 1)
-            state.take(logged.entry)
+            state.take(logged.entry, len(logged.encoded))
             self._received.append(logged)
             self._received_bytes += len(logged.encoded)
         self._matched = max(self._matched, message.previous.index + len(entries))
@@ -139,8 +196,8 @@ class Following:
     def _rewind(self, after: int) -> None:
         """Drop the entries behind index `after`: the leader has others in their place.
 
-        Even committed ones: a leader that was appointed without being the most up to date may lack them. Storage is
-        given what it lacks first, so that it can write out everything that is dropped.
+        Even committed ones, where a protection is switched off. Storage is given what it lacks first, so that it can
+        write out everything that is dropped.
         """
         self.stop()
         self._state.rewind(self._state.log.position_at(after))
@@ -163,27 +220,29 @@ class Following:
         entries = tuple(batch)
         self._state.ask(Append(entries, urgent=self._state.ack.level != "applied"), Apply(entries))
 
-    def on_durable(self, durable: Durable) -> None:
+    def on_durable(self, durable: Durable, at: int) -> None:
         """Tell the leader, unless it waits for more than durability."""
         self._state.became_durable(durable.position)
         if self._state.ack.level != "applied":
             self._report()
 
-    def on_applied(self, applied: Applied) -> None:
+    def on_applied(self, applied: Applied, at: int) -> None:
         """Tell the leader, if it waits for this, and store the next batch."""
         self._state.became_applied(applied.position)
+        self._note_applied(at)
         if applied.position == self._storing:
             self._storing = None
         if self._state.ack.level == "applied":
             self._report()
         self._store()
-        self._fetch_rest(applied.at)
+        self._fetch_rest(at)
 
     def _report(self) -> None:
         state = self._state
         if state.leader:
             matched = self._matched
-            report = Progress(state.term, state.name, matched, min(matched, state.durable), min(matched, state.applied))
+            durable, applied = min(matched, state.durable), min(matched, state.applied)
+            report = Progress(state.term, state.name, matched, durable, applied, self._echo_ns)
             state.ask(Send(state.leader, report))
 
     # Missing entries.
@@ -197,7 +256,7 @@ class Following:
     def _fetch(self, at: int, after: Position | None = None) -> None:
         state = self._state
         after = after or state.log.last
-        if state.leader and self._fetching.is_due(at):
+        if state.leader and not self.receiving.is_active and self._fetching.is_due(at):
             self._fetching.ask(after, at)
             state.ask(Send(state.leader, Fetch(state.term, state.name, after)))
 

@@ -29,9 +29,7 @@ class LogView:
     `first_index` is the first entry that can still be read; what was before it is in a snapshot.
     """
 
-    def __init__(
-        self, term_starts: Sequence[tuple[int, int]] = (), last_index: int = 0, first_index: int = 1
-    ) -> None:
+    def __init__(self, term_starts: Sequence[tuple[int, int]] = (), last_index: int = 0, first_index: int = 1) -> None:
         self._terms = [term for term, _ in term_starts]
         self._firsts = [first for _, first in term_starts]
         self._last_index = last_index

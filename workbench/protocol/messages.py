@@ -221,9 +221,7 @@ class AppendEntries(Wire, frozen=True, tag=3):
 
     def with_entries(self, entries: tuple[bytes, ...]) -> AppendEntries:
         """The same message with other entries."""
-        return AppendEntries(
-            self.term, self.leader, self.previous, self.last, self.committed, entries, self.sent_ns
-        )
+        return AppendEntries(self.term, self.leader, self.previous, self.last, self.committed, entries, self.sent_ns)
 
 
 class Progress(Wire, frozen=True, tag=4):

@@ -1,14 +1,17 @@
-"""The leader's view of its followers: how far each is, and how many bytes are on the way to it.
+"""The leader's view of everybody else: how far each is, what is on the way to it, when it last answered.
 
 A follower with more than `Limits.unacknowledged_bytes_max` on the way is *behind*: the leader stops sending it live
 entries, so that they do not pile up in the broker, and waits for it to fetch. While anybody is behind, entries go
 to the others one by one instead of through the broadcast topic, which nobody can be left out of.
+
+A replica that is joining is followed in the same way, but counts for nothing until it is a member.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Iterable, Iterator
 
 from workbench.config import Level
 from workbench.protocol.messages import Progress
@@ -17,9 +20,9 @@ from workbench.protocol.messages import Progress
 class FollowerProgress:
     """One follower as the leader knows it. Indices count only entries that match the leader's log."""
 
-    __slots__ = ("applied", "behind", "durable", "heard_at", "name", "received", "streamed_from")
+    __slots__ = ("applied", "behind", "durable", "echo_ns", "heard_at", "joining", "name", "received", "streamed_from")
 
-    def __init__(self, name: str, streamed_from: int) -> None:
+    def __init__(self, name: str, streamed_from: int, at: int, *, joining: bool = False) -> None:
         self.name = name
         self.streamed_from = streamed_from
         """Last index before the live stream; a new leader takes a follower for up to date until it has heard of it."""
@@ -27,13 +30,17 @@ class FollowerProgress:
         self.durable = 0
         self.applied = 0
         self.behind = False
-        self.heard_at = 0
+        self.heard_at = at
+        self.echo_ns = 0
+        """When that was sent, by the leader's clock, what it has answered last."""
+        self.joining = joining
 
     def update(self, progress: Progress, at: int) -> None:
         """Take what the follower reported; reports may arrive out of order, and progress never goes back."""
         self.received = max(self.received, progress.received)
         self.durable = max(self.durable, progress.durable)
         self.applied = max(self.applied, progress.applied)
+        self.echo_ns = max(self.echo_ns, progress.echo_ns)
         self.heard_at = at
 
     @property
@@ -50,6 +57,50 @@ class FollowerProgress:
                 return self.durable
             case "applied":
                 return self.applied
+
+
+class Followers:
+    """All followers of one leader, by name."""
+
+    def __init__(self, names: Iterable[str], last_index: int, at: int) -> None:
+        self._by_name = {name: FollowerProgress(name, last_index, at) for name in names}
+
+    def __iter__(self) -> Iterator[FollowerProgress]:
+        return iter(self._by_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def get(self, name: str) -> FollowerProgress | None:
+        """The follower of that name, if it is one."""
+        return self._by_name.get(name)
+
+    @property
+    def members(self) -> list[FollowerProgress]:
+        """Those that count."""
+        return [follower for follower in self._by_name.values() if not follower.joining]
+
+    @property
+    def joining(self) -> tuple[str, ...]:
+        """Names of those that do not count yet."""
+        return tuple(name for name, follower in self._by_name.items() if follower.joining)
+
+    def add_joining(self, name: str, last_index: int, at: int) -> None:
+        """Follow a replica that is to become a member. It gets nothing by the live stream that it has not fetched."""
+        self._by_name[name] = FollowerProgress(name, last_index, at, joining=True)
+
+    def set_members(self, names: Iterable[str], last_index: int, at: int) -> None:
+        """The members but the leader are these now."""
+        names = tuple(names)
+        for name in names:
+            follower = self._by_name.setdefault(name, FollowerProgress(name, last_index, at))
+            follower.joining = False
+        for name in [one.name for one in self.members if one.name not in names]:
+            del self._by_name[name]
+
+    def drop(self, name: str) -> None:
+        """Follow it no more."""
+        self._by_name.pop(name, None)
 
 
 class ShippedWindow:

@@ -12,21 +12,29 @@ class Role(enum.StrEnum):
     """What a replica is to its partition."""
 
     FOLLOWER = "follower"
+    CANDIDATE = "candidate"
     LEADER = "leader"
 
 
 class RoleEvent(enum.StrEnum):
     """Why a role changes."""
 
-    APPOINTED = "appointed"
+    STANDS = "stands for election"
+    ELECTED = "was elected"
+    HEARD_LEADER = "heard from a leader"
     NEWER_TERM = "saw a newer term"
+    LOST_QUORUM = "heard from no majority"
 
 
 TRANSITIONS: dict[tuple[Role, RoleEvent], Role] = {
-    (Role.FOLLOWER, RoleEvent.APPOINTED): Role.LEADER,
+    (Role.FOLLOWER, RoleEvent.STANDS): Role.CANDIDATE,
     (Role.FOLLOWER, RoleEvent.NEWER_TERM): Role.FOLLOWER,
-    (Role.LEADER, RoleEvent.APPOINTED): Role.LEADER,
+    (Role.CANDIDATE, RoleEvent.STANDS): Role.CANDIDATE,
+    (Role.CANDIDATE, RoleEvent.ELECTED): Role.LEADER,
+    (Role.CANDIDATE, RoleEvent.HEARD_LEADER): Role.FOLLOWER,
+    (Role.CANDIDATE, RoleEvent.NEWER_TERM): Role.FOLLOWER,
     (Role.LEADER, RoleEvent.NEWER_TERM): Role.FOLLOWER,
+    (Role.LEADER, RoleEvent.LOST_QUORUM): Role.FOLLOWER,
 }
 
 

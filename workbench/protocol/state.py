@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from workbench.config import AckPolicy, Limits, Timing
-from workbench.protocol.effects import Effect, Rewind
-from workbench.protocol.inputs import Queried
+from workbench.config import AckPolicy, Limits, Protections, Timing
+from workbench.protocol.effects import Effect, Rewind, SaveTerm
+from workbench.protocol.ledger import Ledger
 from workbench.protocol.log_view import LogView
-from workbench.protocol.messages import Entry, Outcome, Position, Read, ReadReply
-from workbench.protocol.replies import answer_queries
-from workbench.protocol.sessions import SessionTable
+from workbench.protocol.messages import Entry, Position
+from workbench.protocol.snapshot import Recovered, SnapshotState
 
 NANOSECONDS_PER_MS = 1_000_000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recovered:
-    """What a replica's disk says when it starts; the database has been brought to `log`'s end already."""
-
-    term: int = 0
-    voted_for: str = ""
-    term_starts: Sequence[tuple[int, int]] = ()
-    last_index: int = 0
-    sessions: SessionTable = field(default_factory=SessionTable)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -32,20 +20,28 @@ class ReplicaState:
     """Shared by the duties of every role. Only the duty of the present role, and `Replica`, change it."""
 
     name: str
-    members: tuple[str, ...]
     log_format: str
+    layout: str
+    """What the other members must have in common with this one, in words."""
     ack: AckPolicy
     limits: Limits
     timing: Timing
+    protections: Protections
+    random: Callable[[], float]
+    """The only randomness: a number in [0, 1) for the next election timeout."""
     term: int
     voted_for: str
     log: LogView
-    sessions: SessionTable
+    ledger: Ledger
+    base: Position
+    """Position of the newest sealed snapshot of this replica's own disk."""
+    log_bytes: int
+    """Bytes of the entries behind `base`."""
     durable: int
     """Entries up to here are on disk and belong to `log`."""
     applied: int
     """Entries up to here are visible in the database and belong to `log`."""
-    committed: int = 0
+    committed: int
     leader: str = ""
     rewinding: int = 0
     """Rewinds that storage has not answered yet."""
@@ -53,6 +49,10 @@ class ReplicaState:
     """Reads that were admitted and have no answer yet."""
     refused_messages: int = 0
     """Messages that made no sense: from a stranger, meant for somebody else, or with bytes that are no entries."""
+    counts: dict[str, int] = field(default_factory=lambda: {"elections": 0, "elections_won": 0, "downgrades": 0})
+    """Since the process started: elections stood for (in a new term) and won, windows of given-up semi-sync."""
+    notes: dict[str, str] = field(default_factory=dict)
+    """Facts in words that belong into the status."""
     effects: list[Effect] = field(default_factory=list)
 
     @classmethod
@@ -60,53 +60,115 @@ class ReplicaState:
         cls,
         *,
         name: str,
-        members: tuple[str, ...],
         log_format: str,
+        layout: str,
         ack: AckPolicy,
         limits: Limits,
         timing: Timing,
+        protections: Protections,
+        random: Callable[[], float],
         recovered: Recovered,
     ) -> ReplicaState:
         """The state of a replica that has just started."""
-        return cls(
+        state = cls(
             name=name,
-            members=members,
             log_format=log_format,
+            layout=layout,
             ack=ack,
             limits=limits,
             timing=timing,
+            protections=protections,
+            random=random,
             term=recovered.term,
             voted_for=recovered.voted_for,
-            log=LogView(recovered.term_starts, recovered.last_index),
-            sessions=recovered.sessions,
-            durable=recovered.last_index,
-            applied=recovered.last_index,
+            log=LogView(),
+            ledger=recovered.ledger,
+            base=recovered.base,
+            log_bytes=0,
+            durable=0,
+            applied=0,
+            committed=0,
         )
+        state.install(recovered)
+        return state
+
+    def install(self, recovered: Recovered) -> None:
+        """Take over what the disk holds: at the start, and when a snapshot has taken the place of log and database."""
+        self.log = LogView(recovered.term_starts, recovered.last_index, recovered.first_index)
+        self.ledger = recovered.ledger
+        self.base = recovered.base
+        self.log_bytes = recovered.log_bytes
+        self.durable = self.applied = recovered.last_index
+        self.committed = 0
+        self.commit(recovered.base.index)
+
+    # Who counts.
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """All members, this replica included if it is one."""
+        return self.ledger.membership.current
+
+    @property
+    def is_member(self) -> bool:
+        """Whether this replica counts. Before it has joined, and after it was removed, it does not."""
+        return self.name in self.members
 
     @property
     def others(self) -> tuple[str, ...]:
         """All members but this one."""
         return tuple(member for member in self.members if member != self.name)
 
+    @property
+    def majority(self) -> int:
+        """How many members are more than half of them."""
+        return len(self.members) // 2 + 1
+
+    # Time.
+
+    def ns(self, milliseconds: float) -> int:
+        """Nanoseconds of a duration of the configuration."""
+        return int(milliseconds * NANOSECONDS_PER_MS)
+
+    @property
+    def election_timeout_ns(self) -> int:
+        """The shortest silence after which anybody stands for election."""
+        return self.ns(self.timing.election_timeout_ms)
+
+    @property
+    def lease_ns(self) -> int:
+        """How long a majority's answer keeps a leader in office, from the sending of what it answered."""
+        return self.election_timeout_ns * 9 // 10
+
+    # Effects.
+
     def ask(self, *effects: Effect) -> None:
         """Add effects, in order, to those of the present call."""
         self.effects.extend(effects)
 
-    def take(self, entry: Entry) -> None:
+    def save_term(self, term: int, voted_for: str) -> None:
+        """Be in `term`, durably before anybody hears of it."""
+        self.term, self.voted_for = term, voted_for
+        self.ask(SaveTerm(term, voted_for))
+
+    # The log.
+
+    def take(self, entry: Entry, size_bytes: int) -> None:
         """Take note of an entry that now follows the last one in this replica's log."""
         self.log.append(entry.position)
-        self.sessions.record(entry)
+        self.ledger.record(entry)
+        self.log_bytes += size_bytes
 
     def commit(self, index: int) -> None:
         """Entries up to `index` survive every failover."""
         if index > self.committed:
             self.committed = index
-            self.sessions.commit(index)
+            self.ledger.commit(index)
 
     def rewind(self, to: Position) -> None:
         """Drop the entries behind `to`. Storage has been given every entry of the log by now."""
         self.log.truncate(to.index)
-        self.sessions.truncate(to.index)
+        self.ledger.truncate(to.index)
         self.durable = min(self.durable, to.index)
         self.applied = min(self.applied, to.index)
         self.committed = min(self.committed, to.index)
@@ -134,16 +196,7 @@ class ReplicaState:
         if not self.rewinding and self.log.holds(position):
             self.applied = max(self.applied, position.index)
 
-    def admit_reads(self, reads: Sequence[Read]) -> tuple[Sequence[Read], tuple[ReadReply, ...]]:
-        """Reads that there is room for, and refusals of the rest."""
-        room = max(0, self.limits.waiting_transactions_max - self.reading)
-        admitted = reads[:room]
-        self.reading += len(admitted)
-        reason = "too many reads are waiting"
-        refused = (ReadReply(read.session, read.request, Outcome.OVERLOADED, reason=reason) for read in reads[room:])
-        return admitted, tuple(refused)
-
-    def answer_reads(self, queried: Queried) -> None:
-        """Pass answers on to the clients that asked."""
-        self.reading -= len(queried.answers)
-        self.ask(*answer_queries(queried))
+    def snapshot_state(self, position: Position) -> SnapshotState:
+        """What a snapshot at `position`, which is committed, must say besides the database."""
+        starts = tuple(start for start in self.log.term_starts if start[1] <= position.index)
+        return SnapshotState(position, starts, self.ledger.image_at(position.index))

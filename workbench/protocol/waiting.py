@@ -124,6 +124,11 @@ class AcknowledgementQueue:
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def oldest(self) -> Unacknowledged | None:
+        """The first entry that somebody waits for."""
+        return next((entry for entry in self._entries if entry.replies), None)
+
     def add(self, entry: Unacknowledged) -> None:
         """An entry was logged."""
         self._entries.append(entry)

@@ -1,0 +1,80 @@
+"""When a replica makes a snapshot of its own database, and drops the log that it covers. In every role alike.
+
+Copying goes on beside everything else. A copy becomes a snapshot only once its position is committed, so that no rewind
+ever goes back behind it; a rewind before that makes it worthless.
+"""
+
+from __future__ import annotations
+
+from workbench.protocol.effects import DropLog, MakeSnapshot, SealSnapshot
+from workbench.protocol.messages import Position
+from workbench.protocol.state import ReplicaState
+
+_TRY_AGAIN_MS = 500.0
+
+
+class Compaction:
+    """The snapshots that one replica makes."""
+
+    def __init__(self, state: ReplicaState) -> None:
+        self._state = state
+        self._wanted = False
+        self._busy = False
+        self._not_before = 0
+        self._copied: Position | None = None
+        self._bytes_covered = 0
+
+    def want(self) -> None:
+        """A snapshot is needed as soon as it can be had."""
+        self._wanted = True
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether there is a snapshot with little log behind it, all of which can still be read."""
+        state = self._state
+        is_recent = state.log_bytes <= state.limits.catch_up_bytes_max
+        return state.base.index > 0 and is_recent and state.log.can_read_after(state.base.index)
+
+    def start_if_due(self, at: int) -> None:
+        """Begin a copy when one is wanted or the log has become long. To be called when no group is executing."""
+        state = self._state
+        due = self._wanted or state.log_bytes > state.limits.retained_log_bytes_max
+        if (
+            due
+            and not self._busy
+            and not state.rewinding
+            and state.applied > state.base.index
+            and at >= self._not_before
+        ):
+            self._busy, self._wanted = True, False
+            self._bytes_covered = state.log_bytes
+            state.ask(MakeSnapshot())
+
+    def on_copied(self, position: Position) -> None:
+        """A copy is on disk."""
+        self._copied = position
+        self.seal_if_committed()
+
+    def on_abandoned(self, at: int) -> None:
+        """No copy came of it: try again, but not at once."""
+        self._copied, self._busy, self._wanted = None, False, True
+        self._not_before = at + self._state.ns(_TRY_AGAIN_MS)
+
+    def seal_if_committed(self) -> None:
+        """Make a snapshot of the copy, if that is possible by now."""
+        state = self._state
+        if self._copied is None:
+            return
+        if not state.log.holds(self._copied):
+            self._copied, self._busy, self._wanted = None, False, True
+        elif state.committed >= self._copied.index:
+            state.ask(SealSnapshot(state.snapshot_state(self._copied)))
+            self._copied = None
+
+    def on_sealed(self, position: Position) -> None:
+        """The log up to here is not needed any more, but for followers that are a little behind."""
+        state = self._state
+        self._busy = False
+        state.base = position
+        state.log_bytes = max(0, state.log_bytes - self._bytes_covered)
+        state.ask(DropLog(position.index, state.limits.retained_log_bytes_max // 2))

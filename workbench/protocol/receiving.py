@@ -1,0 +1,88 @@
+"""How a follower gets a snapshot: piece by piece, each asked for when the one before it has come.
+
+The pieces that are on disk survive a crash and a change of leader; whether they are of any use the next leader says by
+sending a piece of the same snapshot, or of another one from its beginning.
+"""
+
+from __future__ import annotations
+
+from workbench.protocol.effects import InstallSnapshot, SaveChunk, Send
+from workbench.protocol.messages import FetchSnapshot, SnapshotChunk
+from workbench.protocol.state import ReplicaState
+
+_PATIENCE = 4
+"""A piece is asked for again after so many `fetch_retry_ms`: a leader may first have to make the snapshot."""
+
+
+class Receiving:
+    """A snapshot on its way to this replica. `held`: its name and the bytes of it that are on disk."""
+
+    def __init__(self, state: ReplicaState, held: tuple[str, int]) -> None:
+        self._state = state
+        self._snapshot, self._next = held
+        self._size = 0
+        self._asked_at = 0
+        self._saving = 0
+        self._is_wanted = False
+        self.is_installing = False
+        """Log and database are about to be replaced: nothing may be appended meanwhile."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a snapshot is on its way, so that no entries need be fetched."""
+        return self._is_wanted
+
+    def begin(self, at: int) -> None:
+        """The leader says that only a snapshot helps."""
+        if not self._is_wanted:
+            self._is_wanted = True
+            self._ask(at)
+
+    def forget_leader(self) -> None:
+        """A new term: the new leader may say otherwise."""
+        self._is_wanted = self.is_installing
+
+    def on_tick(self, at: int) -> None:
+        """Ask again for what did not come."""
+        patience = self._state.ns(_PATIENCE * self._state.timing.fetch_retry_ms)
+        if self._is_wanted and not self._saving and not self.is_installing and at - self._asked_at >= patience:
+            self._ask(at)
+
+    def on_chunk(self, chunk: SnapshotChunk, at: int) -> None:
+        """Keep a piece, and ask for the next."""
+        if not self._is_wanted or self.is_installing:
+            return
+        if chunk.snapshot == self._snapshot and chunk.offset != self._next:
+            return  # it was asked for twice
+        if chunk.snapshot != self._snapshot and chunk.offset:
+            return
+        self._snapshot, self._size = chunk.snapshot, chunk.size
+        self._next = chunk.offset + len(chunk.data)
+        self._saving += 1
+        self._state.ask(SaveChunk(chunk))
+        if self._next < self._size:
+            self._ask(at)
+
+    def on_saved(self, snapshot: str, held: int, at: int) -> None:
+        """A piece is on disk, or was refused; with the last one the snapshot can be installed."""
+        self._saving -= 1
+        if snapshot != self._snapshot or self._saving or not self._is_wanted:
+            return
+        if held != self._next and not self._saving:
+            self._next = held
+            self._ask(at)
+        elif self._size and held >= self._size:
+            self.is_installing = True
+            self._state.ask(InstallSnapshot(self._state.committed))
+
+    def on_end(self) -> None:
+        """The snapshot was installed, or turned out to be of no use."""
+        self._snapshot, self._next, self._size = "", 0, 0
+        self._is_wanted = self.is_installing = False
+
+    def _ask(self, at: int) -> None:
+        state = self._state
+        self._asked_at = at
+        if state.leader:
+            request = FetchSnapshot(state.term, state.name, self._snapshot, self._next, state.layout)
+            state.ask(Send(state.leader, request))
