@@ -26,6 +26,8 @@ class Execution:
     members: tuple[Member, ...]
     refused: tuple[Refused, ...]
     body: bytes
+    wall_ms: int = 0
+    """When it was executed, milliseconds since 1970 by the leader's clock."""
 
 
 @dataclass(frozen=True, slots=True)
