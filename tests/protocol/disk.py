@@ -18,36 +18,84 @@ from workbench.protocol.effects import (
     Append,
     Apply,
     Commit,
+    DropLog,
     Execute,
+    InstallSnapshot,
+    MakeSnapshot,
     Query,
     Rewind,
+    SaveChunk,
+    SealSnapshot,
     Send,
     SendLog,
+    SendSnapshot,
     StorageEffect,
 )
-from workbench.protocol.inputs import Applied, Durable, Executed, Input, Queried, Rewound
+from workbench.protocol.inputs import (
+    Applied,
+    ChunkSaved,
+    Durable,
+    Executed,
+    Input,
+    InstallFailed,
+    Installed,
+    LogDropped,
+    Queried,
+    Rewound,
+    SnapshotAbandoned,
+    SnapshotCopied,
+    SnapshotSealed,
+)
+from workbench.protocol.ledger import Ledger
 from workbench.protocol.messages import (
     Entry,
     LoggedEntry,
     Member,
     Position,
     Read,
+    SnapshotChunk,
     StatementResult,
     Transaction,
 )
 from workbench.protocol.outcomes import Execution, QueryResult, Refused
 from workbench.protocol.replica import Replica
-from workbench.protocol.sessions import SessionTable
-from workbench.protocol.state import Recovered
+from workbench.protocol.snapshot import Recovered, SnapshotState
+
+
+CHUNK_BYTES = 8
+SNAPSHOT_BYTES = 20
+"""What travels of a snapshot: bytes without meaning, enough for a few pieces."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A database as of one position, what the core says of it, and the log that it stands for."""
+
+    name: str
+    state: SnapshotState
+    data: dict[str, object]
+    covered: list[LoggedEntry]
 
 
 @dataclass
 class Node:
-    """One replica: its core, what its disk holds, what its storage still has to do."""
+    """One replica: its core, what its disk holds, what its storage still has to do.
+
+    `log` is kept whole, for the laws; the core gets nothing before `first_index`.
+    """
 
     name: str
     laws: Laws
     core: Replica
+    snapshots: dict[str, Snapshot]
+    """Those of all replicas, by name: a piece names the snapshot that it is of."""
+    first_members: tuple[str, ...]
+    first_index: int = 1
+    base: Snapshot | None = None
+    incoming: tuple[str, int] = ("", 0)
+    copying: tuple[Position, dict[str, object]] | None = None
+    copied: tuple[Position, dict[str, object]] | None = None
+    installed: list[Position] = field(default_factory=list)
     log: list[LoggedEntry] = field(default_factory=list)
     term: tuple[int, str] = (0, "")
     data: dict[str, object] = field(default_factory=dict)
@@ -71,60 +119,132 @@ class Node:
         self.up = False
         self.jobs.clear()
         self.answers.clear()
-        self.open_group = None
+        self.open_group = self.copying = self.copied = None
 
     def recover(self) -> Recovered:
         """Bring the database to the end of the log; say what a new core must know."""
-        sessions = SessionTable()
-        starts: list[tuple[int, int]] = []
-        for logged in self.log:
-            sessions.record(logged.entry)
-            sessions.commit(logged.entry.index - 1)
-            if not starts or starts[-1][0] != logged.entry.term:
-                starts.append((logged.entry.term, logged.entry.index))
         self._rebuild()
         self.up, self.committed = True, 0
+        return self._recovered()
+
+    def _recovered(self) -> Recovered:
+        base = self.base.state if self.base else None
+        ledger = Ledger.from_image(base.ledger) if base else Ledger(self.first_members)
+        starts = list(base.term_starts) if base else []
+        later = self.log[base.position.index if base else 0 :]
+        for logged in later:
+            ledger.record(logged.entry)
+            if not starts or starts[-1][0] != logged.entry.term:
+                starts.append((logged.entry.term, logged.entry.index))
         return Recovered(
             term=self.term[0],
             voted_for=self.term[1],
             term_starts=starts,
             last_index=len(self.log),
-            sessions=sessions,
+            first_index=self.first_index,
+            base=base.position if base else START,
+            log_bytes=sum(len(logged.encoded) for logged in later),
+            ledger=ledger,
+            incoming=self.incoming,
         )
 
-    def perform(self, now: int) -> None:
+    def perform(self) -> None:
         """Carry out the next storage effect."""
         effect = self.jobs.popleft()
-        allowed = Append | Commit | Abandon | SendLog
+        allowed = Append | Commit | Abandon | SendLog | SendSnapshot | SealSnapshot | DropLog
         assert self.open_group is None or isinstance(effect, allowed), f"{effect} in an open group"
         match effect:
             case Execute(position, group):
-                self.answers.append(Executed(now, position, self._execute(group)))
+                self.answers.append(Executed(position, self._execute(group)))
             case Append(entries):
                 self._append(entries)
-                self.answers.append(Durable(now, self.last))
+                self.answers.append(Durable(self.last))
             case Commit(position):
                 assert len(self.log) >= position.index, "committed before it was durable"
                 assert self.open_group is not None
                 self.data, self.open_group = self.open_group, None
                 self.applied = position.index
                 self.laws.applied(self.name, position, self.data)
-                self.answers.append(Applied(now, position))
+                self.answers.append(Applied(position))
             case Apply(entries):
                 self._apply(entries)
-                self.answers.append(Applied(now, entries[-1].entry.position))
+                self.answers.append(Applied(entries[-1].entry.position))
             case Abandon():
                 self.open_group = None
             case Rewind(to):
                 self._rewind(to)
-                self.answers.append(Rewound(now, to))
+                self.answers.append(Rewound(to))
             case Query(reads):
                 at = self.log[self.applied - 1].entry.position if self.applied else START
-                self.answers.append(
-                    Queried(now, at, tuple((client, read, self._query(read)) for client, read in reads))
-                )
+                self.answers.append(Queried(at, tuple((client, read, self._query(read)) for client, read in reads)))
+            case SendLog(header=header) if header.previous.index < self.first_index - 1:
+                pass  # dropped in the meantime: whoever fetches will ask again
             case SendLog():
                 self.answers.append(self._read_log(effect))
+            case _:
+                self._perform_snapshot(effect)
+
+    def _perform_snapshot(self, effect: StorageEffect) -> None:
+        match effect:
+            case MakeSnapshot():
+                assert self.copying is None, "one copy at a time"
+                self.copying = (self.log[self.applied - 1].entry.position, self.data)
+            case SealSnapshot() if self.copied is None:
+                pass  # a rewind has abandoned it in the meantime, and said so
+            case SealSnapshot(state):
+                assert self.copied is not None
+                assert self.copied[0] == state.position
+                name = f"{self.name}-{state.position}-{len(self.snapshots)}"
+                self.base = Snapshot(name, state, self.copied[1], self.log[: state.position.index])
+                self.snapshots[name] = self.base
+                self.copied = None
+                self.answers.append(SnapshotSealed(state.position))
+            case DropLog(index, _):
+                assert self.base is not None
+                assert index <= self.base.state.position.index, "law 3: what no snapshot covers was dropped"
+                self.first_index = max(self.first_index, index + 1)
+                self.answers.append(LogDropped(self.first_index))
+            case SendSnapshot(to, header):
+                assert self.base is not None
+                offset = header.offset if header.snapshot == self.base.name else 0
+                data = bytes(min(CHUNK_BYTES, SNAPSHOT_BYTES - offset))
+                chunk = SnapshotChunk(header.term, header.leader, self.base.name, SNAPSHOT_BYTES, offset, data, 0)
+                self.answers.append(Send(to, chunk))
+            case SaveChunk(chunk):
+                name, held = self.incoming
+                if chunk.offset == 0 or (chunk.snapshot == name and chunk.offset == held):
+                    self.incoming = (chunk.snapshot, chunk.offset + len(chunk.data))
+                self.answers.append(ChunkSaved(*self.incoming))
+            case InstallSnapshot(kept):
+                self.answers.append(self._install(kept))
+
+    def finish_copy(self) -> None:
+        """The copy that goes on beside everything else is on disk."""
+        assert self.copying is not None
+        self.copied, self.copying = self.copying, None
+        self.answers.append(SnapshotCopied(self.copied[0]))
+
+    def _abandon_copy(self) -> None:
+        if self.copying is not None or self.copied is not None:
+            self.copying = self.copied = None
+            self.answers.append(SnapshotAbandoned("the log was rewound"))
+
+    def _install(self, kept: int) -> Installed | InstallFailed:
+        snapshot = self.snapshots[self.incoming[0]]
+        assert self.incoming[1] == SNAPSHOT_BYTES
+        self.incoming = ("", 0)
+        position = snapshot.state.position
+        if len(self.log) >= position.index and self.log[position.index - 1].entry.position == position:
+            return InstallFailed("the log has it already")
+        self._abandon_copy()
+        self.rollback += [logged.entry for logged in self.log[kept:]]
+        self.base, self.log, self.first_index = snapshot, list(snapshot.covered), position.index + 1
+        for logged, previous in zip(self.log, [None, *self.log], strict=False):
+            self.laws.appended(self.name, logged, previous.entry.position if previous else START)
+        self.data, self.applied = snapshot.data, position.index
+        self.laws.applied(self.name, position, self.data)
+        self.installed.append(position)
+        return Installed(self._recovered())
 
     def _execute(self, group: Iterable[Transaction]) -> Execution:
         data = dict(self.data)
@@ -157,6 +277,8 @@ class Node:
             self.laws.applied(self.name, entry.position, self.data)
 
     def _rewind(self, to: Position) -> None:
+        self._abandon_copy()
+        assert not self.base or to.index >= self.base.state.position.index, "law 3: a rewind behind the snapshot"
         assert to.index <= len(self.log), f"rewind to {to}, the log ends at {self.last}"
         self.rollback += [logged.entry for logged in self.log[to.index :]]
         del self.log[to.index :]
@@ -165,8 +287,8 @@ class Node:
             self._rebuild()
 
     def _rebuild(self) -> None:
-        self.data, self.applied = {}, 0
-        self._apply(self.log)
+        self.data, self.applied = (self.base.data, self.base.state.position.index) if self.base else ({}, 0)
+        self._apply(self.log[self.applied :])
 
     def _query(self, read: Read) -> QueryResult:
         value = self.data.get(str(read.statement.parameters[0]))

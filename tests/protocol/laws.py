@@ -14,7 +14,7 @@ import msgspec
 
 from workbench.config import AckPolicy
 from workbench.protocol.log_view import LogView
-from workbench.protocol.messages import Entry, LoggedEntry, Outcome, Position, WriteReply
+from workbench.protocol.messages import Entry, LoggedEntry, Outcome, Position, Read, ReadReply, WriteReply
 
 START = Position()
 Data = dict[str, object]
@@ -23,15 +23,20 @@ Data = dict[str, object]
 class Laws:
     """Told of everything that happens; raises `AssertionError` naming the law that was broken.
 
-    `elected`: leaders are the most up to date of a majority, so that committed entries must survive.
+    `elected`: leaders are the most up to date of a majority, so that committed entries must survive. `leases`: nobody
+    acknowledges or answers as a leader when another one has been elected since.
     """
 
-    def __init__(self, members: int, ack: AckPolicy, *, elected: bool = True) -> None:
+    def __init__(self, members: int, ack: AckPolicy, *, elected: bool = True, leases: bool = False) -> None:
         self.elected = elected
-        self._majority = members // 2 + 1
-        self._needed = ack.followers_needed(members)
+        self._leases = leases
+        self._ack = ack
         self._level = ack.level
-        self._survives = elected and ack.level != "received" and self._needed + 1 >= self._majority
+        self._survives = elected and ack.level != "received" and ack.followers_needed(members) + 1 >= members // 2 + 1
+        self.acknowledged = START
+        """The newest position that was acknowledged, where acknowledged writes survive."""
+        self._reads: dict[tuple[int, int], tuple[Read, Position]] = {}
+        """(session, request) -> the read, and what had been acknowledged before it was asked."""
         self._leaders: dict[int, str] = {}
         self._terms: dict[str, tuple[int, str]] = {}
         self._entries: dict[Position, tuple[bytes, Position]] = {}
@@ -46,7 +51,8 @@ class Laws:
 
     def saved_term(self, name: str, term: int, voted_for: str) -> None:
         old = self._terms.get(name, (0, ""))
-        assert term > old[0] or (term, voted_for) == old, "law 1: a term or a vote was taken back"
+        keeps_vote = term == old[0] and old[1] in {"", voted_for}
+        assert term > old[0] or keeps_vote, "law 1: a term or a vote was taken back"
         self._terms[name] = (term, voted_for)
 
     def sent(self, name: str, term: int) -> None:
@@ -81,7 +87,14 @@ class Laws:
 
     # Laws 4 and 7.
 
-    def replied(self, leader: str, writes: Iterable[WriteReply], term: int, log: list[LoggedEntry]) -> None:
+    def replied(
+        self,
+        leader: str,
+        writes: Iterable[WriteReply],
+        term: int,
+        log: list[LoggedEntry],
+        members: tuple[str, ...] = (),
+    ) -> None:
         first_of_term = next((entry.position for entry, _ in log if entry.term == term), None)
         for reply in writes:
             if reply.outcome is not Outcome.OK:
@@ -90,11 +103,39 @@ class Laws:
             due = max(reply.position, first_of_term)
             assert len(log) >= due.index, "law 4: acknowledged before the leader had it durable"
             assert holds(log, reply.position), f"law 4: {reply.position} acknowledged, which the leader's log lacks"
-            holders = {name for name in self._holders(due) if name != leader}
-            assert len(holders) >= self._needed, f"law 4: acknowledged with {len(holders)} of {self._needed} followers"
+            holders = {name for name in self._holders(due) if name != leader}  # members when it was met
+            needed = self._ack.followers_needed(len(members))
+            assert len(holders) >= needed, f"law 4: acknowledged with {len(holders)} of {needed} followers"
+            self._check_authority(term)
             if self._survives:
+                self.acknowledged = max(self.acknowledged, reply.position)
                 first = self._first_replies.setdefault((reply.session, reply.sequence), reply)
                 assert reply == first, "law 7: a retry got another reply than its first"
+
+    # Law 5.
+
+    def _check_authority(self, term: int) -> None:
+        newest = max(self._leaders, default=0)
+        assert not self._leases or term == newest, f"law 5: the leader of term {term} acts as one after {newest} began"
+
+    def asked(self, reads: Iterable[Read]) -> None:
+        for read in reads:
+            self._reads.setdefault((read.session, read.request), (read, self.acknowledged))
+
+    def read(self, name: str, replies: Iterable[ReadReply], term: int, log: list[LoggedEntry]) -> None:
+        for reply in replies:
+            if reply.outcome is not Outcome.OK:
+                continue
+            read, acknowledged = self._reads[reply.session, reply.request]
+            if read.after.index:
+                assert reply.position.index >= read.after.index, "a read was answered before its position was there"
+                assert holds(log, read.after), "a read was answered from a history without its position"
+            if read.from_leader:
+                self._check_authority(term)
+            if (read.linearizable or (read.from_leader and self._leases)) and self._survives:
+                assert reply.position >= acknowledged, f"law 5: a read at {reply.position} missed {acknowledged}"
+
+    # Laws 4 and 7, details.
 
     def _holders(self, due: Position) -> set[str]:
         """Who ever held `due`, or an entry of its term behind it, at the policy's level."""
@@ -116,12 +157,14 @@ class Laws:
 
     # Law 6.
 
-    def committed(self, position: Position, disks: Iterable[list[LoggedEntry]]) -> None:
+    def committed(self, position: Position, disks: Mapping[str, list[LoggedEntry]], members: tuple[str, ...]) -> None:
         if not self.elected:
             return
+        known = position.index in self._committed
         assert self._committed.setdefault(position.index, position) == position, "law 6: committed entries differ"
-        holders = sum(holds(log, position) for log in disks)
-        assert holders >= self._majority, f"law 6: {position} committed on {holders} disks of {self._majority}"
+        holders = sum(holds(log, position) for name, log in disks.items() if name in members)
+        majority = len(members) // 2 + 1
+        assert known or holders >= majority, f"law 6: {position} committed on {holders} disks of {majority}"
 
     def committed_survived(self, log: list[LoggedEntry]) -> None:
         for position in self._committed.values():
@@ -135,4 +178,4 @@ def holds(log: list[LoggedEntry], position: Position) -> bool:
 
 def changes(entry: Entry) -> Data:
     """What an entry assigns, in the tests' log format."""
-    return dict(msgspec.msgpack.decode(entry.body)) if entry.kind else {}
+    return dict(msgspec.msgpack.decode(entry.body)) if entry.changes_data else {}

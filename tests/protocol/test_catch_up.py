@@ -133,7 +133,7 @@ def test_waiting_for_a_policy_that_is_never_met_costs_bounded_memory() -> None:
         write_many(world, number, number)
         world.deliver_all()
         world.now += 20 * MS
-        world.handle("replica-1", Tick(world.now))
+        world.handle("replica-1", Tick())
     leading = world.nodes["replica-1"].core._duty
     assert isinstance(leading, Leading)
     assert len(leading._unacknowledged) <= 250, "five seconds of entries"
@@ -177,7 +177,7 @@ def test_a_link_slower_than_the_retry_does_not_multiply_what_is_sent() -> None:
     for _ in range(20_000):
         world.now += 20 * MS
         for name in ("replica-1", "replica-2"):
-            world.handle(name, Tick(world.now))
+            world.handle(name, Tick())
         on_its_way += [(world.now + 2_000 * MS, frame) for _, target, frame in world.network if target == "replica-2"]
         for _, target, frame in world.network:
             if target == "replica-1":
@@ -233,7 +233,7 @@ def test_messages_that_make_no_sense_are_counted_and_change_nothing() -> None:
         Mismatch(1, "replica-1", Position(5, 0)),
         AppendEntries(1, "replica-3", last, 9, 4),
     )
-    world.handle("replica-2", Received(world.now, ()))
+    world.handle("replica-2", Received(()))
     assert [node.core.state.term for node in world.nodes.values()] == [1, 1, 1]
     assert world.nodes["replica-1"].core.role is Role.LEADER
     assert world.nodes["replica-1"].core.state.committed == 4

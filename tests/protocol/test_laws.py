@@ -14,12 +14,12 @@ from workbench.protocol.effects import Broadcast, SaveTerm, Send
 from workbench.protocol.inputs import Received
 from workbench.protocol.messages import (
     AppendEntries,
-    Appoint,
     ClientBatch,
     Outcome,
     Position,
     Progress,
     Statement,
+    TakeOver,
     Transaction,
 )
 from workbench.protocol.roles import Role
@@ -59,7 +59,7 @@ def test_law_1_a_restarted_leader_never_resumes_its_term() -> None:
 
 def test_law_1_a_term_is_durable_before_anybody_hears_of_it() -> None:
     world = started("async")
-    effects = world.nodes["replica-2"].core.handle(Received(world.now, (Appoint(0, ""),)))
+    effects = world.nodes["replica-2"].core.handle(Received((TakeOver(1, "replica-1"),)), world.now)
     kinds = [type(effect) for effect in effects]
     assert kinds.index(SaveTerm) < min(kinds.index(kind) for kind in (Send, Broadcast) if kind in kinds)
 

@@ -216,7 +216,7 @@ def test_refused_transactions_do_not_disturb_their_group() -> None:
     from workbench.protocol.messages import ClientBatch, Statement, Transaction
 
     bad = Transaction(3, 1, (Statement("explode"),))
-    world.handle("replica-1", Received(world.now, (ClientBatch("client-1", (bad,)),)))
+    world.handle("replica-1", Received((ClientBatch("client-1", (bad,)),)))
     world.settle()
     assert {reply.session: reply.outcome for reply in world.writes} == {
         1: Outcome.OK,

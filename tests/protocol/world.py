@@ -10,37 +10,49 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 
-from tests.protocol.disk import Node
+from tests.protocol.disk import Node, Snapshot
 from tests.protocol.laws import Laws
-from workbench.config import AckPolicy, Limits, Timing
+from workbench.config import AckPolicy, Limits, Protections, Timing
 from workbench.protocol.codec import decode, encode
-from workbench.protocol.effects import Broadcast, Effect, Reply, SaveTerm, Send
+from workbench.protocol.effects import Answer, Broadcast, Effect, Leave, Reply, SaveTerm, Send, TellClients
+from workbench.protocol.following import Following
 from workbench.protocol.inputs import Input, Received, Tick
 from workbench.protocol.leading import Leading
+from workbench.protocol.ledger import Ledger
 from workbench.protocol.messages import (
     AppendEntries,
-    Appoint,
     ClientBatch,
+    LeaderNews,
     Message,
+    Outcome,
     Progress,
     Read,
     ReadReply,
+    RequestVote,
     Statement,
+    TakeOver,
     Transaction,
+    Vote,
     WriteReply,
 )
 from workbench.protocol.replica import Replica
 from workbench.protocol.roles import Role
-from workbench.protocol.state import Recovered, ReplicaState
+from workbench.protocol.snapshot import Recovered
+from workbench.protocol.state import ReplicaState
 
 CLIENT = "client-1"
 MS = 1_000_000
 
 
+LENIENT = Protections(check_quorum=False, pre_vote=False, up_to_date_check=False)
+"""For scenarios that say themselves who leads when."""
+
+
 class World:
     """A cluster of `replica-1..n`. `seed` decides everything that is not given.
 
-    `elected` promises that leaders other than the first come from `elect` alone: committed entries must survive.
+    Without `protections`, whoever is appointed leads, and no lease is needed. `elected` promises that leaders other than
+    the first are the most up to date of a majority (`elect`, or real elections): committed entries must survive.
     """
 
     def __init__(
@@ -50,17 +62,28 @@ class World:
         ack: AckPolicy,
         seed: int = 0,
         limits: Limits | None = None,
+        timing: Timing | None = None,
+        protections: Protections = LENIENT,
         elected: bool = False,
     ) -> None:
         self.rng = random.Random(seed)
         self.ack = ack
         self.limits = limits or Limits()
-        self.laws = Laws(followers + 1, ack, elected=elected)
+        self.timing = timing or Timing()
+        self.protections = protections
+        self.laws = Laws(followers + 1, ack, elected=elected, leases=protections.fencing and protections.check_quorum)
         self.names = tuple(f"replica-{number}" for number in range(1, followers + 2))
-        self.now = 0
+        """All replicas that there are; those that join are added."""
+        self.first_members = self.names
+        self.now = MS
         self.network: list[tuple[str, str, bytes]] = []
         self.writes: list[WriteReply] = []
         self.reads: list[ReadReply] = []
+        self.answers: dict[int, str] = {}
+        """Request of whoever runs the cluster -> why it was refused, or nothing."""
+        self.news: list[LeaderNews] = []
+        self.left: dict[str, str] = {}
+        """Replicas that ended themselves, and why."""
         self.loss = 0.0
         """Chance of a message to get lost."""
         self.duplication = 0.0
@@ -69,31 +92,53 @@ class World:
         """Chance of a message to overtake those before it on its link."""
         self.slow_disks: set[str] = set()
         """Replicas whose storage seldom gets its turn."""
+        self.paused: set[str] = set()
+        """Replicas that do nothing, and do not notice."""
+        self.cut_off: set[str] = set()
+        """Replicas that hear nothing from other replicas, nor are heard."""
         self.message_bytes_max = 0
         """Size of the largest message so far; a queue holds one even if it is over the bound."""
-        self.nodes = {name: Node(name, self.laws, self._core(name, Recovered())) for name in self.names}
+        self.snapshots: dict[str, Snapshot] = {}
+        self.nodes: dict[str, Node] = {}
+        for name in self.names:
+            self.add_node(name)
+
+    def add_node(self, name: str) -> Node:
+        """A replica with an empty disk."""
+        if name not in self.names:
+            self.names = (*self.names, name)
+        recovered = Recovered(ledger=Ledger(self.first_members))
+        self.nodes[name] = Node(name, self.laws, self._core(name, recovered), self.snapshots, self.first_members)
+        return self.nodes[name]
 
     def _core(self, name: str, recovered: Recovered) -> Replica:
-        return Replica(
-            ReplicaState.recover(
-                name=name,
-                members=self.names,
-                log_format="memory",
-                ack=self.ack,
-                limits=self.limits,
-                timing=Timing(),
-                recovered=recovered,
-            )
+        state = ReplicaState.recover(
+            name=name,
+            log_format="memory",
+            layout="in memory",
+            ack=self.ack,
+            limits=self.limits,
+            timing=self.timing,
+            protections=self.protections,
+            random=self.rng.random,
+            recovered=recovered,
         )
+        return Replica(state, self.now, recovered.incoming)
 
     # What a test does.
 
     def receive(self, name: str, *messages: Message) -> None:
         """Give messages to a replica at once, past the network."""
-        self.handle(name, Received(self.now, messages))
+        self.handle(name, Received(messages))
 
     def appoint(self, name: str = "replica-1") -> None:
-        self.receive(name, Appoint(0, ""))
+        """Let a replica lead, by votes that nobody gave."""
+        state = self.nodes[name].core.state
+        other = next(one for one in self.names if one != name) if len(self.names) > 1 else ""
+        self.receive(name, TakeOver(state.term, state.leader or other))
+        self.network = [one for one in self.network if one[0] != name or not isinstance(decode(one[2]), RequestVote)]
+        self.receive(name, *(Vote(state.term, voter, granted=True) for voter in state.others))
+        assert self.nodes[name].core.role is Role.LEADER
 
     def elect(self, voters: tuple[str, ...] | None = None) -> str:
         """Let the most up to date of `voters` (default: everybody who is up) lead; the others vote by their terms."""
@@ -108,17 +153,21 @@ class World:
 
     def depose(self, by: str) -> None:
         """Let `by` lead in a term that nobody knows yet, whatever the others hold."""
+        node = self.nodes[by]
         term = max(node.term[0] for node in self.nodes.values())
         other = next(name for name in self.names if name != by)
-        if self.nodes[by].term[0] < term:
-            self.receive(by, Progress(term, other, 0, 0, 0))
+        if node.term[0] < term or node.core.role is Role.LEADER:
+            self.receive(by, Progress(term + (node.term[0] == term), other, 0, 0, 0))
         self.appoint(by)
 
     def write(self, session: int, sequence: int, key: str, value: object, to: str = "replica-1") -> None:
         self.receive(to, ClientBatch(CLIENT, (transaction(session, sequence, key, value),)))
 
-    def read(self, session: int, request: int, key: str, to: str, *, from_leader: bool = False) -> None:
-        read = Read(session, request, Statement("get", (key,)), from_leader)
+    def read(
+        self, session: int, request: int, key: str, to: str, *, from_leader: bool = False, **terms: object
+    ) -> None:
+        read = Read(session, request, Statement("get", (key,)), from_leader, **terms)  # type: ignore[arg-type]
+        self.laws.asked((read,))
         self.receive(to, ClientBatch(CLIENT, (), (read,)))
 
     def crash(self, name: str) -> None:
@@ -132,8 +181,20 @@ class World:
 
     def leader(self) -> Node:
         """Whoever leads in the newest term."""
-        leaders = [node for node in self.nodes.values() if node.up and node.core.role is Role.LEADER]
-        return max(leaders, key=lambda node: node.core.state.term)
+        return max(self.leaders(), key=lambda node: node.core.state.term)
+
+    def leaders(self) -> list[Node]:
+        """All that believe they lead."""
+        return [node for node in self.nodes.values() if node.up and node.core.role is Role.LEADER]
+
+    def describe(self) -> str:
+        """Who is where, for people."""
+        lines = []
+        for name, node in self.nodes.items():
+            state = node.core.state
+            place = f"term {state.term}, log {state.log.last}, applied {state.applied}, committed {state.committed}"
+            lines.append(f"{name}: {node.core.role}, {place}, follows {state.leader or 'nobody'} in {state.members}")
+        return "\n".join(lines)
 
     def settle(self, steps: int = 20_000) -> None:
         """Run until a silence longer than the longest wait for a retry brought nothing new."""
@@ -156,17 +217,18 @@ class World:
 
     def tick_all(self, milliseconds: float = 20) -> None:
         self.now += int(milliseconds * MS)
-        for name, node in self.nodes.items():
-            if node.up:
-                self.handle(name, Tick(self.now))
+        for name, node in list(self.nodes.items()):
+            if node.up and name not in self.paused:
+                self.handle(name, Tick())
 
     def step(self, *, time_too: bool = True) -> bool:
         """Do one thing that can be done now; whether there was one."""
         choices: list[tuple[str, int | str]] = [("deliver", place) for place in self._deliverable()]
         for name, node in self.nodes.items():
-            if time_too and name in self.slow_disks and self.rng.random() < 0.95:
+            if name in self.paused or (time_too and name in self.slow_disks and self.rng.random() < 0.95):
                 continue
             choices += [("store", name)] * bool(node.jobs) + [("answer", name)] * bool(node.answers)
+            choices += [("copy", name)] * (node.copying is not None)
         if time_too:
             choices.append(("tick", ""))
         if not choices:
@@ -180,19 +242,22 @@ class World:
                 self.store(name)
             case "answer", str(name):
                 self.answer(name)
+            case "copy", str(name):
+                self.nodes[name].finish_copy()
             case _:
                 self.tick_all(self.rng.random() * 40)
         return True
 
     def _deliverable(self) -> list[int | str]:
         """The first message of every link; now and then, any; or everything that is on its way to one replica."""
-        if self.network and self.rng.random() < self.reordering:
-            return [self.rng.randrange(len(self.network))]
-        if self.network and self.rng.random() < 0.1:
-            return [self.rng.choice(self.network)[1]]
+        places = [place for place, one in enumerate(self.network) if one[1] not in self.paused]
+        if places and self.rng.random() < self.reordering:
+            return [self.rng.choice(places)]
+        if places and self.rng.random() < 0.1:
+            return [self.network[self.rng.choice(places)][1]]
         first: dict[tuple[str, str], int] = {}
-        for place, (source, target, _) in enumerate(self.network):
-            first.setdefault((source, target), place)
+        for place in places:
+            first.setdefault(self.network[place][:2], place)
         return [*first.values()]
 
     # One step.
@@ -203,14 +268,22 @@ class World:
         if self.rng.random() >= self.duplication:
             del self.network[place]
         if self.nodes[target].up:
-            self.receive(target, decode(frame))
+            message = decode(frame)
+            self._note_reads(message)
+            self.receive(target, message)
 
     def _deliver_inbox(self, name: str) -> None:
         """Deliver at once what had gathered while a replica was busy."""
         inbox = [decode(frame) for _, target, frame in self.network if target == name]
         self.network = [one for one in self.network if one[1] != name]
         if self.nodes[name].up:
+            for message in inbox:
+                self._note_reads(message)
             self.receive(name, *inbox)
+
+    def _note_reads(self, message: Message) -> None:
+        if isinstance(message, ClientBatch):
+            self.laws.asked(message.reads)
 
     def deliver_all(self) -> None:
         """Deliver everything that is on its way, and whatever that sets on its way, in order."""
@@ -224,7 +297,7 @@ class World:
 
     def store(self, name: str) -> None:
         """Finish one storage effect, without telling the core."""
-        self.nodes[name].perform(self.now)
+        self.nodes[name].perform()
 
     def answer(self, name: str) -> None:
         """Bring one answer of storage to the core."""
@@ -247,11 +320,14 @@ class World:
 
     def handle(self, name: str, happened: Input) -> None:
         node = self.nodes[name]
+        if name in self.left:
+            return
         term = node.core.state.term  # a leader may acknowledge and step down over one batch of messages
-        self._carry_out(node, node.core.handle(happened), term)
-        self._show_laws(node)
+        members = node.core.state.members
+        self._carry_out(node, node.core.handle(happened, self.now), term, members)
+        self._show_laws(node, members)
 
-    def _carry_out(self, node: Node, effects: list[Effect], replied_in: int = 0) -> None:
+    def _carry_out(self, node: Node, effects: list[Effect], replied_in: int = 0, members: tuple[str, ...] = ()) -> None:
         for effect in effects:
             match effect:
                 case SaveTerm(term, voted_for):
@@ -266,7 +342,15 @@ class World:
                 case Reply():
                     self.writes += effect.writes
                     self.reads += effect.reads
-                    self.laws.replied(node.name, effect.writes, replied_in, node.log)
+                    self.laws.replied(node.name, effect.writes, replied_in, node.log, members)
+                    self.laws.read(node.name, effect.reads, replied_in, node.log)
+                case TellClients(message):
+                    assert isinstance(message, LeaderNews)
+                    self.news.append(message)
+                case Answer(request, _, refusal):
+                    self.answers[request] = refusal
+                case Leave(reason):
+                    self.left[node.name] = reason
                 case _:
                     node.jobs.append(effect)
 
@@ -275,19 +359,21 @@ class World:
         if isinstance(message, AppendEntries):
             self.laws.sent(source, message.term)
             self.message_bytes_max = max(self.message_bytes_max, message.size_bytes)
-        if self.rng.random() >= self.loss:
+        is_cut = bool({source, target} & self.cut_off) and source != "client"
+        if not is_cut and self.rng.random() >= self.loss:
             self.network.append((source, target, encode(message)))
 
     # Laws.
 
-    def _show_laws(self, node: Node) -> None:
+    def _show_laws(self, node: Node, members: tuple[str, ...]) -> None:
         state = node.core.state
         if node.core.role is Role.LEADER:
             self.laws.leads(node.name, state.term)
         self.laws.received(node.name, state.log)
         assert state.committed <= state.log.last.index, "an entry that does not exist is committed"
         for index in range(node.committed + 1, state.committed + 1):
-            self.laws.committed(state.log.position_at(index), [other.log for other in self.nodes.values()])
+            disks = {other.name: other.log for other in self.nodes.values()}
+            self.laws.committed(state.log.position_at(index), disks, members)
         node.committed = state.committed
         self._check_bounds(node)
 
@@ -298,8 +384,9 @@ class World:
         if isinstance(duty, Leading):
             assert len(duty._writes) <= limits.waiting_transactions_max
             own = node.core.state.log.last.index - duty._acknowledged
-            assert len(duty._unacknowledged) <= max(1, own)
+            assert len(duty._unacknowledged) <= own + len(node.core.state.ledger.sessions) + 1
         else:
+            assert isinstance(duty, Following)
             size = sum(len(logged.encoded) for logged in duty._received)
             assert size == duty._received_bytes <= max(limits.unacknowledged_bytes_max, self.message_bytes_max)
             assert 0 <= duty._stash.size_bytes <= limits.unacknowledged_bytes_max
@@ -308,6 +395,17 @@ class World:
 def transaction(session: int, sequence: int, key: str, value: object) -> Transaction:
     """A write of the tests' only verb."""
     return Transaction(session, sequence, (Statement("set", (key, value)),))  # type: ignore[arg-type]
+
+
+def agreed(world: World) -> bool:
+    """Whether there is one leader, whose members have its log, committed and applied."""
+    leaders = world.leaders()
+    if len(leaders) != 1:
+        return False
+    members = [world.nodes[name] for name in leaders[0].core.state.members]
+    return all(
+        node.log == leaders[0].log and node.core.state.committed == node.applied == len(node.log) for node in members
+    )
 
 
 def converged(world: World) -> bool:

@@ -28,12 +28,14 @@ class Compaction:
         """A snapshot is needed as soon as it can be had."""
         self._wanted = True
 
-    @property
-    def is_fresh(self) -> bool:
-        """Whether there is a snapshot with little log behind it, all of which can still be read."""
+    def serves(self, *, joining: bool) -> bool:
+        """Whether there is a snapshot for a follower to begin with.
+
+        A member gets any: what was written since may not be committed before it has it, and only committed entries are
+        put into a snapshot. A replica that joins waits for one with little log behind it.
+        """
         state = self._state
-        is_recent = state.log_bytes <= state.limits.catch_up_bytes_max
-        return state.base.index > 0 and is_recent and state.log.can_read_after(state.base.index)
+        return state.base.index > 0 and (not joining or state.log_bytes <= state.limits.catch_up_bytes_max)
 
     def start_if_due(self, at: int) -> None:
         """Begin a copy when one is wanted or the log has become long. To be called when no group is executing."""
@@ -66,7 +68,7 @@ class Compaction:
         if self._copied is None:
             return
         if not state.log.holds(self._copied):
-            self._copied, self._busy, self._wanted = None, False, True
+            self._copied = None  # a rewind was asked for: storage will say that it has abandoned the copy
         elif state.committed >= self._copied.index:
             state.ask(SealSnapshot(state.snapshot_state(self._copied)))
             self._copied = None

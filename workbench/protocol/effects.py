@@ -94,7 +94,7 @@ class Query:
 @dataclass(frozen=True, slots=True)
 class SendLog:
     """Read entries after `header.previous` from the log, at most `bytes_max` of them (but at least one, if there is
-    one), and send them to `to` under `header`."""
+    one), and send them to `to` under `header`. Nothing is sent when a `DropLog` before it has dropped them."""
 
     to: str
     header: AppendEntries
@@ -104,13 +104,15 @@ class SendLog:
 @dataclass(frozen=True, slots=True)
 class MakeSnapshot:
     """Begin to copy the database as it is now; answered by `SnapshotCopied` when the copy is on disk, or by
-    `SnapshotAbandoned`. Other effects are carried out meanwhile. One copy at a time; a `Rewind` abandons it."""
+    `SnapshotAbandoned`. Other effects are carried out meanwhile. One copy at a time; any `Rewind` or `InstallSnapshot`
+    before it is sealed abandons it, which is answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class SealSnapshot:
     """Put what the core knows at the copy's position beside it, durably: from now on it can replace the log up to
-    there; answered by `SnapshotSealed`. Everything up to `state.position` is committed."""
+    there; answered by `SnapshotSealed`. Everything up to `state.position` is committed. Nothing happens when a `Rewind`
+    has abandoned the copy in the meantime: that was answered."""
 
     state: SnapshotState
 

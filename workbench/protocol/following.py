@@ -11,7 +11,7 @@ from collections import deque
 
 from workbench.errors import CodecError
 from workbench.protocol.codec import decode_entry
-from workbench.protocol.effects import Append, Apply, Query, Reply, Send
+from workbench.protocol.effects import Append, Apply, Leave, Query, Reply, Send
 from workbench.protocol.fetching import Fetching
 from workbench.protocol.inputs import Applied, Durable, Queried
 from workbench.protocol.messages import (
@@ -186,6 +186,9 @@ class Following:
             position = logged.entry.position
             if state.log.holds(position):
                 continue
+            if position.index <= state.base.index:
+                self._state.ask(Leave(_lost_committed(state, position)))
+                return
             if position.index <= state.log.last.index:
                 self._rewind(position.index - 1)
             state.take(logged.entry, len(logged.encoded))
@@ -259,6 +262,14 @@ class Following:
         if state.leader and not self.receiving.is_active and self._fetching.is_due(at):
             self._fetching.ask(after, at)
             state.ask(Send(state.leader, Fetch(state.term, state.name, after)))
+
+
+def _lost_committed(state: ReplicaState, position: Position) -> str:
+    """Only where a protection is switched off: no rewind leads back behind a snapshot."""
+    return (
+        f"{state.leader} has another entry at {position} than the snapshot of {state.name}: committed entries are lost"
+        f" (move the directory of {state.name} away, and let it join again)"
+    )
 
 
 def _read_entries(message: AppendEntries) -> list[LoggedEntry] | None:

@@ -78,7 +78,8 @@ class SessionTable:
 
     def image_at(self, index: int) -> SessionsImage:
         """The table as of `index`; see `Ledger.image_at`."""
-        horizon = next(horizon for at, horizon in reversed(self._horizons) if at <= index)
+        known = (horizon for at, horizon in reversed(self._horizons) if at <= index)
+        horizon = next(known, self._horizons[0][1])  # what a later, committed entry has expired is gone already
         sessions = []
         for session, remembered in self._sessions.items():
             kept = tuple(one for one in remembered if one.position.index <= index)

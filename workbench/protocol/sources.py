@@ -47,12 +47,13 @@ class Sources:
     def on_fetch_snapshot(self, request: FetchSnapshot) -> None:
         """Send a piece; whoever begins waits, if need be, for a snapshot with little log behind it."""
         state = self._state
-        if self._followers.get(request.replica) is None:
+        follower = self._followers.get(request.replica)
+        if follower is None:
             state.refused_messages += 1
         elif request.layout != state.layout:
             reason = f"{request.replica} has {request.layout}; this cluster has {state.layout}"
             state.ask(Send(request.replica, JoinRefused(state.term, state.name, reason)))
-        elif request.offset or self._compaction.is_fresh:
+        elif request.offset or self._compaction.serves(joining=follower.joining):
             self._send(request)
         else:
             self._askers[request.replica] = request
