@@ -13,8 +13,10 @@ def every_topic(topics: Topics) -> list[str]:
         topics.replica_inbox("replica-1"),
         topics.replica_inbox("replica-2"),
         topics.replica_control("replica-1"),
+        topics.clients(),
         topics.client_inbox("replica-1"),
         topics.client_inbox("c2"),
+        topics.client_inbox("clients"),
     ]
 
 
@@ -30,7 +32,15 @@ def test_clusters_share_no_topic():
 
 def test_partitions_share_only_the_inboxes_of_clients():
     shared = set(every_topic(Topics("c1", "p0"))) & set(every_topic(Topics("c1", "p1")))
-    assert shared == {Topics("c1").client_inbox("replica-1"), Topics("c1").client_inbox("c2")}
+    assert shared == {Topics("c1").client_inbox(name) for name in ("replica-1", "c2", "clients")}
+
+
+def test_no_name_of_a_client_or_partition_leads_to_what_all_clients_are_told():
+    names = ("all", "client", "clients", "inbox", "p0", "replica")
+    inboxes = {Topics("c1", partition).client_inbox(name) for name in names for partition in names}
+    told = [Topics("c1", partition).clients() for partition in names]
+    assert len(set(told)) == len(names)
+    assert not inboxes & set(told)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "+", "a#", "$SYS", "a b", "ä", "-a", "a\n", "a\0", "x" * 65])

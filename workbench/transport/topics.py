@@ -50,6 +50,10 @@ class Topics:
         """Messages of the cluster object for one replica (status, faults); injected link faults do not touch them."""
         return f"{NAMESPACE}/{self.cluster_id}/{self.partition}/replica/{topic_name('replica', name)}/control"
 
+    def clients(self) -> str:
+        """What all clients of the partition are told. One level only, so no client's name leads here."""
+        return f"{NAMESPACE}/{self.cluster_id}/{self.partition}/clients"
+
     def client_inbox(self, client_id: str) -> str:
         """Replies to one client process, from replicas of every partition."""
         return f"{NAMESPACE}/{self.cluster_id}/client/{topic_name('client id', client_id)}/inbox"
