@@ -7,6 +7,8 @@ Every timeout is indefinite. An error carries a `hint` where the reader can act 
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class WorkbenchError(Exception):
     """Base of all errors. `str()` is one line: what was wrong; `hint` says what to do about it."""
@@ -24,11 +26,18 @@ class ConfigurationError(WorkbenchError, ValueError):
     """A value given by the user is out of its range or cannot be combined with another."""
 
 
-class DefiniteError(WorkbenchError):
+class OperationError(WorkbenchError):
+    """How an operation of a session failed. Of a write: `identifier` and `sequence` name it in every log, or are 0."""
+
+    identifier = 0
+    sequence = 0
+
+
+class DefiniteError(OperationError):
     """The operation did not happen, and never will unless it is tried again."""
 
 
-class IndefiniteError(WorkbenchError):
+class IndefiniteError(OperationError):
     """The operation may have happened, or may still happen."""
 
 
@@ -46,6 +55,24 @@ class NotLeaderError(DefiniteError):
 
 class OverloadedError(DefiniteError):
     """A queue reached its bound; nothing was done with the operation."""
+
+
+class NotReadyError(DefiniteError):
+    """No replica could answer a read on the terms of its policy in time."""
+
+
+class LostPosition(DefiniteError):
+    """What a session has seen was dropped by a rewind: `position` (a `messages.Position`) is in the log no more.
+
+    It stays so for all that the session reads under this policy, until it forgets what it has seen.
+    """
+
+    def __init__(self, position: Any) -> None:
+        super().__init__(
+            f"position {position}, which this session relies on, was dropped by a rewind: what it wrote or saw is gone",
+            hint="session.forget() goes on without it",
+        )
+        self.position = position
 
 
 class CodecError(WorkbenchError):
