@@ -62,9 +62,15 @@ def validate_operations(frame: pd.DataFrame) -> pd.DataFrame:
     _refuse(frame, frame["completed_ns"].notna() & frame["invoked_ns"].isna(), "a completed_ns, but no invoked_ns")
     early = (frame["completed_ns"] < frame["invoked_ns"]).fillna(False)
     _refuse(frame, early, "a completed_ns before its invoked_ns")
-    for name in ("term", "index", "member"):
+    for name in ("term", "index", "member", "sequence", "identifier"):
         _refuse(frame, frame[name] < 0, f"a negative {name}")
     return frame
+
+
+def complete_columns(frame: pd.DataFrame) -> pd.DataFrame:
+    """An older table of operations with the columns that came later: `sequence` and `identifier`, unknown."""
+    later = {name: np.int64(0) for name in ("sequence", "identifier") if name not in frame.columns}
+    return frame.assign(**later)
 
 
 def _validate_columns(frame: pd.DataFrame) -> None:

@@ -4,8 +4,9 @@ An operation is an `invoke` event and, unless it never returned, an `ok`, `fail`
 A process has one operation open at a time, so a process whose operation ended in doubt is never used again.
 `null` as the value of an `ok` read means that the key was absent. Errors name the line.
 
-Besides the keys of the design an event may carry `operation`, `cell`, `member`, `error` and, on its invocation,
-`intended_ns`: with them a table comes back from its history as it was, but for operations that were never sent.
+Besides the keys of the design an event may carry `operation`, `cell`, `member`, `sequence`, `identifier`, `error` and,
+on its invocation, `intended_ns`: with them a table comes back from its history as it was, but for operations that were
+never sent.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class Event(msgspec.Struct, omit_defaults=True, kw_only=True):
     cell: str = ""
     error: str = ""
     intended_ns: int | None = None
+    sequence: int = 0
+    identifier: int = 0
 
 
 def write_history(operations: pd.DataFrame, path: Path | str) -> None:
@@ -80,6 +83,8 @@ def _pair(row: OperationRow, process: int) -> list[tuple[int, int, int, Event]]:
         operation=row.operation,
         cell=row.cell,
         intended_ns=row.intended_ns,
+        sequence=row.sequence,
+        identifier=row.identifier,
     )
     pair = [(invoked, 0, row.operation, start)]
     if row.completed_ns is not None:
@@ -212,4 +217,6 @@ def _operation(invocation: Event, end: Event | None) -> OperationRow:
         intended_ns=invocation.time_ns if invocation.intended_ns is None else invocation.intended_ns,
         invoked_ns=invocation.time_ns,
         completed_ns=end.time_ns if end else None,
+        sequence=invocation.sequence,
+        identifier=invocation.identifier,
     )

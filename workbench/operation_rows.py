@@ -1,9 +1,9 @@
 """The columns of the table of operations, and the file in which a load generator streams its rows.
 
 A load generator process has no pandas, so this module has none either. The file is JSON Lines: a header that names
-the columns, then one array an operation in the order of `COLUMNS`, then a footer with the number of rows. A file
-without its footer was not finished: `read_rows` refuses it, unless told to take what is there. `workbench.history`
-turns rows into a DataFrame; docs/results.md shows the table made by `markdown_table`.
+the columns and says when the load began, then one array an operation in the order of `COLUMNS`, then a footer with the
+number of rows. A file without its footer was not finished: `read_rows` refuses it, unless told to take what is there.
+`workbench.history` turns rows into a DataFrame; docs/results.md shows the table made by `markdown_table`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import msgspec
 
@@ -25,7 +25,7 @@ ColumnType = Literal["int64", "Int64", "str"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
-ROWS_VERSION = 1
+ROWS_VERSION = 2
 """Rises with every change of the columns or of the file's form."""
 
 
@@ -62,6 +62,13 @@ COLUMNS: tuple[Column, ...] = (
     Column("intended_ns", "Int64", "ns", "when the schedule meant it to start, from the start of the load"),
     Column("invoked_ns", "Int64", "ns", "when it was sent; missing: it never was (then the outcome is `fail`)"),
     Column("completed_ns", "Int64", "ns", "when its answer or its timeout came; missing: it never completed"),
+    Column("sequence", "int64", "-", "write: its number in its session; 0 if unknown"),
+    Column(
+        "identifier",
+        "int64",
+        "-",
+        "write: the session's identifier, which with `sequence` names it in logs and `rollback/`; 0 if unknown",
+    ),
 )
 
 
@@ -83,6 +90,15 @@ class OperationRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True, g
     intended_ns: int | None = None
     invoked_ns: int | None = None
     completed_ns: int | None = None
+    sequence: int = 0
+    identifier: int = 0
+
+
+class RowsHeader(NamedTuple):
+    """What the header of a file says. `start_ns`: the host's monotonic clock at time 0 of the rows; 0 if unknown."""
+
+    rows_version: int
+    start_ns: int
 
 
 def markdown_table() -> str:
@@ -93,14 +109,18 @@ def markdown_table() -> str:
 
 
 class OperationRowsWriter:
-    """Streams rows into a file; a context manager. Only `close` without an exception writes the footer."""
+    """Streams rows into a file; a context manager. Only `close` without an exception writes the footer.
 
-    def __init__(self, path: Path | str) -> None:
+    `start_ns`: what the host's monotonic clock shows when the load begins, at time 0 of the rows.
+    """
+
+    def __init__(self, path: Path | str, *, start_ns: int = 0) -> None:
         self.path = Path(path)
         self.rows = 0
         self._encoder = msgspec.json.Encoder()
         self._file = self.path.open("wb", buffering=1 << 18)
-        self._line({"rows_version": ROWS_VERSION, "columns": [column.name for column in COLUMNS]})
+        columns = [column.name for column in COLUMNS]
+        self._line({"rows_version": ROWS_VERSION, "columns": columns, "start_ns": start_ns})
 
     def write(self, row: OperationRow) -> None:
         """Append one operation. It reaches the disk with the buffer, at the latest on `close`."""
@@ -141,6 +161,17 @@ class OperationRowsWriter:
         self._file.write(self._encoder.encode(value) + b"\n")
 
 
+def read_rows_header(path: Path | str) -> RowsHeader:
+    """The header of a file of `OperationRowsWriter`, also while it is being written. Raises `HistoryError`."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            line = file.readline()
+    except OSError as error:
+        raise _cannot_read(path, error) from error
+    return _check_header(path, line)
+
+
 def read_rows(path: Path | str, *, partial: bool = False) -> list[OperationRow]:
     """Every row of a file of `OperationRowsWriter`.
 
@@ -151,14 +182,14 @@ def read_rows(path: Path | str, *, partial: bool = False) -> list[OperationRow]:
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
-        raise HistoryError(f"cannot read operations from {path}: {error.strerror}") from error
+        raise _cannot_read(path, error) from error
     torn = lines.pop()  # what follows the last newline: empty, unless the writer died within a line
     finished = len(lines) >= 2 and lines[-1].startswith(b"{") and not torn
     if not finished and not partial:
         raise HistoryError(
             f"{path}: the footer is missing", hint="the load generator ended early; partial=True reads what is there"
         )
-    _check_header(path, lines)
+    _check_header(path, lines[0] if lines else b"")
     rows = _decode(path, lines[1 : -1 if finished else None])
     if finished:
         _check_footer(path, lines[-1], len(rows))
@@ -182,14 +213,20 @@ def _object(path: Path, line: bytes, number: int) -> dict[str, Any]:
         raise HistoryError(f"{path}, line {number}: expected an object: {error}") from error
 
 
-def _check_header(path: Path, lines: list[bytes]) -> None:
-    header = _object(path, lines[0] if lines else b"", 1)
+def _cannot_read(path: Path, error: OSError) -> HistoryError:
+    return HistoryError(f"cannot read operations from {path}: {error.strerror}")
+
+
+def _check_header(path: Path, line: bytes) -> RowsHeader:
+    header = _object(path, line, 1)
     expected = [column.name for column in COLUMNS]
-    if header.get("rows_version") != ROWS_VERSION or header.get("columns") != expected:
+    start_ns = header.get("start_ns")
+    if header.get("rows_version") != ROWS_VERSION or header.get("columns") != expected or not isinstance(start_ns, int):
         raise HistoryError(
             f"{path}, line 1: not the header of operation rows of version {ROWS_VERSION}",
             hint="the file must come from OperationRowsWriter of this version of the workbench",
         )
+    return RowsHeader(ROWS_VERSION, start_ns)
 
 
 def _check_footer(path: Path, line: bytes, rows: int) -> None:

@@ -23,7 +23,7 @@ import pandas as pd
 from workbench.checkers.verdict import Verdict
 from workbench.environment import git_state, machine, versions
 from workbench.errors import ConfigurationError, RunError
-from workbench.history import operations_frame, validate_operations
+from workbench.history import complete_columns, operations_frame, validate_operations
 from workbench.run_listing import SCHEMA_VERSION, find_run, list_runs, prune_runs, read_info, runs_root
 from workbench.strict_json import plain, put_in_place, write_json
 
@@ -148,7 +148,8 @@ class RunFolder:
     @cached_property
     def operations(self) -> pd.DataFrame:
         """The table of operations; its columns stand in docs/results.md."""
-        return validate_operations(self._parquet(Path("operations.parquet")))
+        frame = self._parquet(Path("operations.parquet"))
+        return validate_operations(complete_columns(frame) if self.info["schema_version"] < 2 else frame)
 
     def table(self, name: str) -> pd.DataFrame:
         """A further table that the experiment stored, such as `lag`."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from workbench.errors import ConfigurationError, RunError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the run folder; rises when a reader of the old one could misread the new one."""
 
 _FOLDER = re.compile(r"\d{8}T\d{6}Z-[a-z][a-z0-9_]*-[0-9a-f]{8}")

@@ -196,7 +196,7 @@ def test_what_is_not_a_run_folder_is_refused_with_a_reason(tmp_path):
     newer = complete(tmp_path).path
     info = json.loads((newer / "run.json").read_text())
     (newer / "run.json").write_text(json.dumps(info | {"schema_version": SCHEMA_VERSION + 1}))
-    with pytest.raises(RunError, match=r"schema version 2.*newer workbench"):
+    with pytest.raises(RunError, match=rf"schema version {SCHEMA_VERSION + 1}.*newer workbench"):
         RunFolder.open(newer)
 
 
