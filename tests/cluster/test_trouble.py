@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from workbench import AckPolicy, Cluster, ClusterConfig, Limits
-from workbench.client.session import make_statements
+from workbench.client.statements import make_statements
 from workbench.errors import BrokerError, ClusterError, DefiniteError, IndefiniteError, StatementError
 from workbench.protocol import messages
 from workbench.protocol.codec import encode

@@ -1,7 +1,12 @@
 """One client process's connection to a cluster: requests out, replies matched to whoever waits for them.
 
 Everything that the process's sessions send in one turn of its loop travels in one message for each replica. A
-request that has no reply by its deadline is answered with None; nobody waits for ever.
+request that has no reply by its deadline is answered without one; nobody waits for ever.
+
+A request may be sent to several replicas one after the other. What waits belongs to the last that was asked; from an
+earlier one only success still counts, since all its other words are about a try that the client has given up.
+When a leader of a newer term makes itself known, whatever waits for another replica, and only a leader can answer, is
+sent to it at once. That is safe: the same (session, sequence) takes effect once.
 """
 
 from __future__ import annotations
@@ -10,34 +15,70 @@ import asyncio
 import itertools
 import logging
 import secrets
-from collections.abc import Callable, Sequence
-from typing import Self, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, Self, TypeAlias
 
+from workbench.client.outbox import Outbox, Request
 from workbench.errors import BrokerError, CodecError
 from workbench.protocol.codec import decode, encode
 from workbench.protocol.messages import (
-    ClientBatch,
+    LeaderNews,
     Message,
     Outcome,
-    Read,
+    Position,
     ReadReply,
     ReplicaStatus,
     ReplyBatch,
-    Transaction,
     WriteReply,
 )
-from workbench.transport.base import Inbound
-from workbench.transport.mqtt import MESSAGE_BYTES_MAX, MqttTransport, connect_mqtt
+from workbench.transport.base import Handler, Inbound, Transport
+from workbench.transport.mqtt import connect_mqtt
 from workbench.transport.topics import Topics
 
-Answer: TypeAlias = tuple[str, WriteReply | ReadReply] | ReplicaStatus | None
-"""(replica, its reply), a status, or None when the time was up."""
-
 _SWEEP_S = 0.05
-_BATCH_BYTES_MAX = 1024 * 1024
-"""Requests that together take up more than this travel in messages of their own."""
 
 _logger = logging.getLogger(__name__)
+
+
+class Link(Transport, Protocol):
+    """A transport that knows whether it is connected."""
+
+    @property
+    def connected(self) -> bool: ...
+
+
+Connect: TypeAlias = Callable[[str, Handler], Awaitable[Link]]
+"""Makes a transport for a client's name and the handler of what it receives."""
+
+
+class Answer(NamedTuple):
+    """What became of one try: without a `reply`, the time was up. `asked`: every replica that it was sent to."""
+
+    reply: WriteReply | ReadReply | None
+    replica: str
+    """Who replied."""
+    leader: str
+    """The leader that this replica believes in; empty if it knows none."""
+    asked: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A request that waits for `replica`, the last that it was sent to; the empty string for nobody."""
+
+    request: Request
+    replica: str
+    patience_s: float
+    until: float
+    needs_leader: bool
+    deadline: float
+    future: asyncio.Future[Answer]
+    asked: list[str] = field(default_factory=list)
+
+    def end(self, reply: WriteReply | ReadReply | None = None, replica: str = "", leader: str = "") -> None:
+        if not self.future.done():
+            self.future.set_result(Answer(reply, replica, leader, tuple(self.asked)))
 
 
 class ClientConnection:
@@ -45,109 +86,117 @@ class ClientConnection:
 
     def __init__(self, cluster_id: str, members: tuple[str, ...]) -> None:
         self.members = members
+        """The replicas; whoever lets them join and leave replaces it."""
         self.leader = members[0]
-        """The replica to try first for what only a leader does; learned from replies."""
+        """The replica to try first for what only a leader does; learned from replies and news."""
+        self.term = 0
+        """The newest term that is known to have a leader."""
+        self.committed = 0
+        """The highest committed index that a replica has told."""
         self.closed = False
         self.known_trouble: Callable[[], str] = lambda: ""
         """Whoever runs the cluster says here what it knows of replicas that cannot answer."""
         self.client_id = f"client-{secrets.token_hex(6)}"
         self._topics = Topics(cluster_id)
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[tuple[object, ...], tuple[float, asyncio.Future[Answer]]] = {}
-        self._writes: dict[str, list[Transaction]] = {}
-        self._reads: dict[str, list[Read]] = {}
-        self._flush_due = False
-        self._requests = itertools.count(1)
-        self._transport: MqttTransport
+        self._applied: dict[str, Position] = {}
+        self._waiting: dict[tuple[object, ...], _Waiting] = {}
+        self._controls: dict[int, tuple[float, asyncio.Future[ReplicaStatus | None]]] = {}
+        self._numbers = itertools.count(1)
+        self._outbox = Outbox(self.client_id, self._publish, self._refuse)
+        self._link: Link
         self._sweeper: asyncio.Task[None]
 
     @classmethod
     async def open(cls, broker_url: str, cluster_id: str, members: tuple[str, ...]) -> Self:
         """Connect to the broker. Raises `BrokerError`."""
+
+        async def connect(identifier: str, handler: Handler) -> Link:
+            return await connect_mqtt(broker_url, identifier=identifier, handler=handler)
+
+        return await cls.over(connect, cluster_id, members)
+
+    @classmethod
+    async def over(cls, connect: Connect, cluster_id: str, members: tuple[str, ...]) -> Self:
+        """As `open`, over any transport."""
         connection = cls(cluster_id, members)
-        connection._transport = await connect_mqtt(
-            broker_url, identifier=connection.client_id, handler=connection._receive
-        )
-        await connection._transport.subscribe(connection._topics.client_inbox(connection.client_id))
+        connection._link = await connect(connection.client_id, connection._receive)
+        topics = connection._topics
+        await connection._link.subscribe(topics.client_inbox(connection.client_id), topics.clients())
         connection._sweeper = asyncio.create_task(connection._sweep(), name="sweep")
         return connection
 
     async def close(self) -> None:
-        """Disconnect; whoever still waits, or asks later, gets None."""
+        """Disconnect; whoever still waits, or asks later, gets no reply."""
         self.closed = True
         self._sweeper.cancel()
         await asyncio.gather(self._sweeper, return_exceptions=True)
-        for _, future in self._waiting.values():
-            if not future.done():
-                future.set_result(None)
+        for waiting in self._waiting.values():
+            waiting.end()
         self._waiting.clear()
-        await self._transport.close()
+        for _, future in self._controls.values():
+            _set(future, None)
+        self._controls.clear()
+        await self._link.close()
+
+    async def lost(self) -> None:
+        """Wait until the broker is gone for good. Raises `BrokerError` then."""
+        await self._link.closed()
+        raise BrokerError("the connection to the broker was closed")
 
     def trouble(self) -> str:
         """Why replicas may not answer, as far as it is known; for error messages."""
-        cut_off = "" if self._transport.connected else "there is no connection to the broker"
+        cut_off = "" if self._link.connected else "there is no connection to the broker"
         return "; ".join(filter(None, (cut_off, self.known_trouble())))
+
+    @property
+    def applied(self) -> Mapping[str, Position]:
+        """Replica -> the newest position that one of its answers to a read was read at."""
+        return self._applied
 
     # Requests.
 
-    def write(self, replica: str, transaction: Transaction, timeout_s: float) -> asyncio.Future[Answer]:
-        """Send a write to `replica`. The same (session, sequence) may be sent again, anywhere."""
-        self._writes.setdefault(replica, []).append(transaction)
-        self._flush_soon()
-        return self._expect(("write", transaction.session, transaction.sequence), timeout_s)
+    def ask(
+        self, replica: str, request: Request, *, patience_s: float, until: float, needs_leader: bool
+    ) -> asyncio.Future[Answer]:
+        """Send a request to `replica` and wait for `patience_s`, at most `until` (on the clock of the event loop).
 
-    def read(self, replica: str, read: Read, timeout_s: float) -> asyncio.Future[Answer]:
-        """Send a read to `replica`."""
-        self._reads.setdefault(replica, []).append(read)
-        self._flush_soon()
-        return self._expect(("read", read.session, read.request), timeout_s)
-
-    def control(self, replica: str, make: Callable[[int, str], Message], timeout_s: float) -> asyncio.Future[Answer]:
-        """Send what `make(request, reply_to)` returns to the process of `replica`; it answers with its status."""
-        request = next(self._requests)
-        self._transport.publish(self._topics.replica_control(replica), encode(make(request, self.client_id)))
-        return self._expect(("status", request), timeout_s)
-
-    def _expect(self, key: tuple[object, ...], timeout_s: float) -> asyncio.Future[Answer]:
+        The same request may be asked again, anywhere, once the future is done. With an empty `replica` nothing is sent:
+        an answer to an earlier try, or news of a leader, may still come. `needs_leader`: news of another leader sends
+        the request there, which begins the wait anew.
+        """
         future: asyncio.Future[Answer] = self._loop.create_future()
+        deadline = min(self._loop.time() + patience_s, until)
+        waiting = _Waiting(request, replica, patience_s, until, needs_leader, deadline, future)
         if self.closed:
-            future.set_result(None)
+            waiting.end()
             return future
-        self._waiting[key] = (self._loop.time() + timeout_s, future)
+        self._waiting[request.key] = waiting
+        if replica:
+            self._send(waiting, replica)
         return future
 
-    def _flush_soon(self) -> None:
-        if not self._flush_due:
-            self._flush_due = True
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flush_due = False
-        writes, self._writes = self._writes, {}
-        reads, self._reads = self._reads, {}
-        for replica in writes.keys() | reads.keys():
-            batch = ClientBatch(self.client_id, tuple(writes.get(replica, ())), tuple(reads.get(replica, ())))
-            self._send(replica, batch)
-
-    def _send(self, replica: str, batch: ClientBatch) -> None:
-        """Publish a batch, in pieces if it is long. A request that no message can hold is refused here."""
-        frame = encode(batch)
-        if len(frame) <= _BATCH_BYTES_MAX:
-            self._transport.publish(self._topics.replica_inbox(replica), frame)
-        elif len(batch.writes) + len(batch.reads) > 1:
-            for write in batch.writes:
-                self._send(replica, ClientBatch(self.client_id, writes=(write,)))
-            for read in batch.reads:
-                self._send(replica, ClientBatch(self.client_id, reads=(read,)))
-        elif len(frame) <= MESSAGE_BYTES_MAX:
-            self._transport.publish(self._topics.replica_inbox(replica), frame)
+    def control(
+        self, replica: str, make: Callable[[int, str], Message], timeout_s: float
+    ) -> asyncio.Future[ReplicaStatus | None]:
+        """Send what `make(request, reply_to)` returns to the process of `replica`; its status, or None if the time is
+        up."""
+        number = next(self._numbers)
+        self._publish(self._topics.replica_control(replica), encode(make(number, self.client_id)))
+        future: asyncio.Future[ReplicaStatus | None] = self._loop.create_future()
+        if self.closed:
+            future.set_result(None)
         else:
-            self._refuse(replica, batch, f"{len(frame)} bytes of SQL and parameters are too many for one message")
+            self._controls[number] = (self._loop.time() + timeout_s, future)
+        return future
 
-    def _refuse(self, replica: str, batch: ClientBatch, reason: str) -> None:
-        writes = tuple(WriteReply(one.session, one.sequence, Outcome.REFUSED, reason=reason) for one in batch.writes)
-        reads = tuple(ReadReply(one.session, one.request, Outcome.REFUSED, reason=reason) for one in batch.reads)
-        self._on_replies(ReplyBatch(replica, "", writes, reads))
+    def _send(self, waiting: _Waiting, replica: str) -> None:
+        waiting.replica = replica
+        waiting.asked.append(replica)
+        self._outbox.add(replica, self._topics.replica_inbox(replica), waiting.request)
+
+    def _publish(self, topic: str, frame: bytes) -> None:
+        self._link.publish(topic, frame)
 
     # Replies.
 
@@ -161,31 +210,60 @@ class ClientConnection:
             match message:
                 case ReplyBatch():
                     self._on_replies(message)
-                case ReplicaStatus(request=request):
-                    self._resolve(("status", request), message)
+                case LeaderNews(term=term, leader=leader):
+                    self._learn(leader, term, is_news=True)
+                case ReplicaStatus(request=number) if number in self._controls:
+                    _set(self._controls.pop(number)[1], message)
 
     def _on_replies(self, batch: ReplyBatch) -> None:
-        if batch.leader:
-            self.leader = batch.leader
+        self.committed = max(self.committed, batch.committed)
         for write in batch.writes:
-            self._resolve(("write", write.session, write.sequence), (batch.replica, write))
+            self._on_reply(("write", write.session, write.sequence), write, batch)
         for read in batch.reads:
-            self._resolve(("read", read.session, read.request), (batch.replica, read))
+            if read.outcome is Outcome.OK and read.position > self._applied.get(batch.replica, Position()):
+                self._applied[batch.replica] = read.position
+            self._on_reply(("read", read.session, read.request), read, batch)
+        self._learn(batch.leader, batch.term)  # after the replies: what has just been answered need not be sent again
 
-    def _resolve(self, key: tuple[object, ...], answer: Answer) -> None:
-        waiting = self._waiting.pop(key, None)
-        if waiting is not None and not waiting[1].done():
-            waiting[1].set_result(answer)
+    def _on_reply(self, key: tuple[object, ...], reply: WriteReply | ReadReply, batch: ReplyBatch) -> None:
+        waiting = self._waiting.get(key)
+        if waiting is not None and (reply.outcome is Outcome.OK or batch.replica == waiting.replica):
+            del self._waiting[key]
+            waiting.end(reply, batch.replica, batch.leader)
+
+    def _refuse(self, replica: str, writes: tuple[WriteReply, ...], reads: tuple[ReadReply, ...]) -> None:
+        """A request cannot be sent at all: as if the replica had refused it."""
+        self._on_replies(ReplyBatch(replica, "", writes, reads))
+
+    # Leaders.
+
+    def _learn(self, leader: str, term: int, *, is_news: bool = False) -> None:
+        """Somebody believes in `leader`. Who knows of none, or of an older one, tells nothing new."""
+        if not leader or term < self.term:
+            return
+        is_newer, self.term = term > self.term, term
+        if leader == self.leader and not (is_newer and is_news):
+            return
+        self.leader = leader
+        for waiting in self._waiting.values():
+            # A leader that was elected again has forgotten what waited in its earlier reign.
+            if waiting.needs_leader and (waiting.replica != leader or is_news):
+                waiting.deadline = min(self._loop.time() + waiting.patience_s, waiting.until)
+                self._send(waiting, leader)
+
+    # Time.
 
     async def _sweep(self) -> None:
         """Answer requests whose time is up."""
         while True:
             await asyncio.sleep(_SWEEP_S)
             now = self._loop.time()
-            for key in [key for key, (deadline, _) in self._waiting.items() if deadline <= now]:
-                self._resolve(key, None)
+            for key in [key for key, waiting in self._waiting.items() if waiting.deadline <= now]:
+                self._waiting.pop(key).end()
+            for number in [number for number, (deadline, _) in self._controls.items() if deadline <= now]:
+                _set(self._controls.pop(number)[1], None)
 
-    async def lost(self) -> None:
-        """Wait until the broker is gone for good. Raises `BrokerError` then."""
-        await self._transport.closed()
-        raise BrokerError("the connection to the broker was closed")
+
+def _set(future: asyncio.Future[ReplicaStatus | None], status: ReplicaStatus | None) -> None:
+    if not future.done():
+        future.set_result(status)

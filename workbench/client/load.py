@@ -5,6 +5,9 @@ operations are due at times drawn beforehand, as independent users would make th
 queue when it is busy; both the intended and the actual start are recorded, so a slow system cannot hide behind
 fewer requests (coordinated omission). Closed loop (no rate): each session starts its next operation when the last
 one has ended.
+
+Whatever happens to an operation is recorded, and its session goes on. What still waits in a queue when the load has
+been over for as long as one operation may take is recorded as never sent: a cluster that stays down ends the load.
 """
 
 from __future__ import annotations
@@ -21,13 +24,13 @@ from typing import NamedTuple
 
 from workbench import config_file
 from workbench.client.connection import ClientConnection
-from workbench.client.routing import READ_POLICIES
+from workbench.client.policies import parse_policy
 from workbench.client.session import Session, SessionOptions
-from workbench.errors import ConfigurationError, DefiniteError, IndefiniteError, WorkbenchError
+from workbench.errors import ConfigurationError, DefiniteError, IndefiniteError, LostPosition, WorkbenchError
 from workbench.event_loop import run_in_loop
 from workbench.operation_rows import OperationRow, OperationRowsWriter, Outcome
 from workbench.parent import exit_when_parent_dies
-from workbench.protocol.messages import Position
+from workbench.protocol.messages import Position, SqlValue
 from workbench.workloads.single_rows import WORKLOADS, WorkloadName
 
 
@@ -64,8 +67,7 @@ class LoadConfig:
             raise ConfigurationError(f"rate_per_s is {self.rate_per_s}", hint="above 0 and at most 1,000,000, or None")
         if self.workload not in WORKLOADS:
             raise ConfigurationError(f"unknown workload {self.workload!r}", hint="one of " + ", ".join(WORKLOADS))
-        if self.read_policy not in READ_POLICIES:
-            raise ConfigurationError(f"unknown read policy {self.read_policy!r}", hint=", ".join(READ_POLICIES))
+        parse_policy(self.read_policy)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +93,23 @@ class Planned(NamedTuple):
     value: int
 
 
+_NOWHERE = Position()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """What became of one operation."""
+
+    outcome: Outcome
+    error: str = ""
+    value: int | None = None
+    replica: str = ""
+    position: Position = _NOWHERE
+    member: int = 0
+    sequence: int = 0
+    identifier: int = 0
+
+
 def plan_operations(load: LoadConfig) -> Iterator[Planned]:
     """Operations in the order in which they are due: Poisson arrivals in an open loop, all at once in a closed one.
 
@@ -111,7 +130,9 @@ def plan_operations(load: LoadConfig) -> Iterator[Planned]:
 class LoadGenerator:
     """Runs one load on an open connection, passing each finished operation to `writer`."""
 
-    def __init__(self, spec: LoadSpec, connection: ClientConnection, writer: OperationRowsWriter) -> None:
+    def __init__(
+        self, spec: LoadSpec, connection: ClientConnection, writer: OperationRowsWriter, start_ns: int
+    ) -> None:
         self._spec = spec
         self._load = spec.load
         self._workload = WORKLOADS[spec.load.workload]
@@ -120,7 +141,8 @@ class LoadGenerator:
         self._filling = random.Random(spec.load.seed).randbytes(spec.load.value_bytes)
         self._operations = plan_operations(spec.load)
         self._stopped = False
-        self._start_ns = 0
+        self._start_ns = start_ns
+        """Time 0 of the load, on the host's monotonic clock."""
         self._end_ns = round((self._load.warmup_s + self._load.duration_s) * 1e9)
 
     def stop(self) -> None:
@@ -129,7 +151,6 @@ class LoadGenerator:
 
     async def run(self) -> None:
         """Run the load to its end."""
-        self._start_ns = time.monotonic_ns()
         async with asyncio.TaskGroup() as group:
             queues = [asyncio.Queue[Planned | None]() for _ in range(self._load.sessions)]
             for number, queue in enumerate(queues):
@@ -147,6 +168,10 @@ class LoadGenerator:
 
     def _ended(self, at_ns: int) -> bool:
         return self._stopped or at_ns >= self._end_ns
+
+    def _gives_up(self) -> bool:
+        """Whether what has not been sent by now never will be."""
+        return self._stopped or self._now_ns() >= self._end_ns + self._load.timeout_s * 1e9
 
     def _dispatch(self, loop: asyncio.AbstractEventLoop, queues: list[asyncio.Queue[Planned | None]]) -> None:
         """Give operations to sessions in turn, each when it is due, never waiting for an answer.
@@ -169,50 +194,72 @@ class LoadGenerator:
 
     async def _run_session(self, number: int, operations: AsyncIterator[Planned]) -> None:
         load = self._load
+        own_keys: set[SqlValue] = set()
         session = Session(
             self._connection,
             read_policy=load.read_policy,
             options=SessionOptions(timeout_s=load.timeout_s, retry_s=min(1.0, load.timeout_s)),
+            own_keys=own_keys,
             rng=random.Random(f"{load.seed}/{number}"),
         )
         async for operation in operations:
-            self._writer.write(await self._run_operation(session, number, operation))
+            if self._gives_up():
+                self._writer.write(self._row(number, operation, _Ending("fail", "never sent: the load was over")))
+                continue
+            if not operation.is_read:
+                own_keys.add(operation.key)
+            invoked_ns = self._now_ns()
+            ending = await self._run_operation(session, operation)
+            self._writer.write(self._row(number, operation, ending, invoked_ns, self._now_ns()))
 
-    async def _run_operation(self, session: Session, number: int, operation: Planned) -> OperationRow:
-        invoked_ns = self._now_ns()
-        value = None if operation.is_read else operation.value
-        replica, position, member = "", Position(), 0
-        outcome: Outcome = "ok"
-        problem = ""
+    async def _run_operation(self, session: Session, operation: Planned) -> _Ending:
         try:
             if operation.is_read:
                 read = await session.read(self._workload.read, (operation.key,))
-                value = read.rows[0][0] if read.rows else None  # type: ignore[assignment]  # the column is an INTEGER
-                replica, position = read.replica, read.position
-            else:
-                parameters = (operation.key, operation.value, self._payload(operation.value))
-                write = await session.write(self._workload.write, parameters)
-                replica, position, member = write.replica, write.position, write.member
-        except DefiniteError as error:
-            outcome, problem = "fail", str(error)
-        except IndefiniteError as error:
-            outcome, problem = "info", str(error)
+                value = read.rows[0][0] if read.rows else None
+                return _Ending("ok", value=value, replica=read.replica, position=read.position)  # type: ignore[arg-type]  # the column is an INTEGER
+            parameters = (operation.key, operation.value, self._payload(operation.value))
+            write = await session.write(self._workload.write, parameters)
+            return _Ending(
+                "ok",
+                replica=write.replica,
+                position=write.position,
+                member=write.member,
+                sequence=write.sequence,
+                identifier=write.identifier,
+            )
+        except (DefiniteError, IndefiniteError) as error:
+            if isinstance(error, LostPosition):
+                session.forget()  # or every later read would end like this one
+            outcome: Outcome = "fail" if isinstance(error, DefiniteError) else "info"
+            return _Ending(outcome, str(error), sequence=error.sequence, identifier=error.identifier)
+
+    def _row(
+        self,
+        session: int,
+        operation: Planned,
+        ending: _Ending,
+        invoked_ns: int | None = None,
+        completed_ns: int | None = None,
+    ) -> OperationRow:
         return OperationRow(
             operation=operation.number,
             cell=self._spec.cell,
-            session=number,
+            session=session,
             kind="read" if operation.is_read else "write",
             key=operation.key,
-            value=value,
-            outcome=outcome,
-            error=problem,
-            replica=replica,
-            term=position.term,
-            index=position.index,
-            member=member,
+            value=ending.value if operation.is_read else operation.value,
+            outcome=ending.outcome,
+            error=ending.error,
+            replica=ending.replica,
+            term=ending.position.term,
+            index=ending.position.index,
+            member=ending.member,
             intended_ns=operation.due_ns,
             invoked_ns=invoked_ns,
-            completed_ns=self._now_ns(),
+            completed_ns=completed_ns,
+            sequence=ending.sequence,
+            identifier=ending.identifier,
         )
 
 
@@ -225,8 +272,9 @@ async def _run(spec: LoadSpec) -> None:
     connection = await ClientConnection.open(spec.broker_url, spec.cluster_id, spec.members)
     connection.leader = spec.leader
     try:
-        with OperationRowsWriter(spec.rows_path) as writer:
-            generator = LoadGenerator(spec, connection, writer)
+        start_ns = time.monotonic_ns()
+        with OperationRowsWriter(spec.rows_path, start_ns=start_ns) as writer:
+            generator = LoadGenerator(spec, connection, writer, start_ns)
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, generator.stop)
             await generator.run()
     finally:

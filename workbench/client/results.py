@@ -17,6 +17,10 @@ class WriteResult:
     """The leader that acknowledged it."""
     results: tuple[StatementResult, ...]
     duration_ms: float
+    sequence: int = 0
+    """Its number in the session."""
+    identifier: int = 0
+    """The session's identifier under which it was written: with `sequence`, what logs and rollback files call it."""
 
     @property
     def changes(self) -> int:

@@ -1,45 +1,54 @@
-"""Read policies: which replica a session asks."""
+"""Which replica a session asks for a read, under its policy."""
 
 from __future__ import annotations
 
 import random
-from typing import Literal, get_args
+from collections.abc import Set
 
-from workbench.errors import ConfigurationError
-
-ReadPolicy = Literal["leader", "any", "sticky"]
-
-READ_POLICIES: tuple[ReadPolicy, ...] = get_args(ReadPolicy)
+from workbench.client.connection import ClientConnection
+from workbench.client.own import Own
+from workbench.client.policies import ReadPolicy, Situation, Terms, parse_policy
+from workbench.client.search import LeaderSearch, ReplicaSearch, Search
+from workbench.client.seen import Seen
+from workbench.protocol.messages import Statement
 
 
 class ReadRouter:
-    """Chooses a replica for each read of one session.
+    """Turns each read of one session into terms, and the terms into a search. Raises `ConfigurationError` for an
+    unknown policy."""
 
-    `leader`: the leader, and nobody else may answer. `any`: a random replica for each read. `sticky`: one random
-    replica for the whole session, another only when that one does not answer. Raises `ConfigurationError` for
-    an unknown policy.
-    """
-
-    def __init__(self, policy: str, members: tuple[str, ...], rng: random.Random) -> None:
-        if policy not in READ_POLICIES:
-            raise ConfigurationError(f"unknown read policy {policy!r}", hint="one of " + ", ".join(READ_POLICIES))
-        self.policy = policy
-        self._members = members
+    def __init__(self, policy: str, connection: ClientConnection, own: Own, rng: random.Random) -> None:
+        self.policy: ReadPolicy = parse_policy(policy)
+        self._connection = connection
+        self._own = own
         self._rng = rng
-        self._mine = rng.choice(members)
+        self._mine = ""
+        """The replica of a sticky session."""
 
-    def choose(self, leader: str) -> str:
-        """The replica to ask first."""
-        match self.policy:
-            case "leader":
-                return leader
-            case "sticky":
-                return self._mine
-            case _:
-                return self._members[int(self._rng.random() * len(self._members))]
+    def terms(self, statement: Statement, seen: Seen, now: float) -> Terms:
+        """The terms of a read at the time `now`, on the clock of the event loop."""
+        connection = self._connection
+        return self.policy.terms(Situation(statement, seen, self._own, connection.members, connection.applied, now))
 
-    def gave_no_answer(self, replica: str) -> None:
-        """Ask another one next time, where the policy leaves a choice."""
-        others = [name for name in self._members if name != replica]
-        if others and replica == self._mine:
-            self._mine = self._rng.choice(others)
+    def search(self, terms: Terms, retry_s: float) -> Search:
+        """The search for a replica that can answer on these terms."""
+        if terms.needs_leader:
+            return LeaderSearch(self._connection, self._rng, retry_s)
+        return ReplicaSearch(lambda avoid: self._choose(terms, avoid), retry_s)
+
+    def _choose(self, terms: Terms, avoid: Set[str]) -> str:
+        """One of the terms' replicas; if all are to be avoided the leader, which lacks nothing; then nobody."""
+        if terms.sticky:
+            return self._choose_sticky(avoid)
+        names = terms.replicas if not avoid else [name for name in terms.replicas if name not in avoid]
+        if names:
+            return names[int(self._rng.random() * len(names))]
+        leader = self._connection.leader
+        return "" if leader in avoid else leader
+
+    def _choose_sticky(self, avoid: Set[str]) -> str:
+        members = self._connection.members
+        if self._mine not in members or self._mine in avoid:
+            others = [name for name in members if name not in avoid]
+            self._mine = self._rng.choice(others) if others else ""
+        return self._mine
