@@ -96,7 +96,7 @@ class AckPolicy:
         return f"{self.who}{count}" + ("" if self.level == default else f"/{self.level}")
 
 
-def _check_range(name: str, value: float, low: float, high: float, unit: str = "") -> None:
+def check_range(name: str, value: float, low: float, high: float, unit: str = "") -> None:
     if not low <= value <= high:
         raise ConfigurationError(f"{name} is {value}{unit}", hint=f"it must lie between {low} and {high}{unit}")
 
@@ -137,7 +137,7 @@ class Limits:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             low = 0 if name == "disk_bytes_max" else 0.001 if name == "statement_timeout_s" else 1
-            _check_range(name, getattr(self, name), low, 2**40)
+            check_range(name, getattr(self, name), low, 2**40)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,7 +165,7 @@ class Timing:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             low = 0 if name == "downgrade_ms" else 1
-            _check_range(name, getattr(self, name), low, 86_400_000, " ms")
+            check_range(name, getattr(self, name), low, 86_400_000, " ms")
         if self.election_timeout_ms < 2 * self.heartbeat_ms:
             raise ConfigurationError(
                 f"election_timeout_ms is {self.election_timeout_ms:g} with heartbeat_ms {self.heartbeat_ms:g}",
@@ -215,17 +215,17 @@ class ClusterConfig:
     start_timeout_s: float = 30.0
 
     def __post_init__(self) -> None:
-        _check_range("followers", self.followers, 0, 15)
+        check_range("followers", self.followers, 0, 15)
         if self.log_format not in LOG_FORMATS:
             raise ConfigurationError(f"unknown log format {self.log_format!r}", hint="one of " + ", ".join(LOG_FORMATS))
         if self.ack.count > self.followers:
             raise ConfigurationError(
                 f"ack policy {self.ack} with {self.followers} followers", hint="it could never be met; add followers"
             )
-        _check_range("follower_delay_ms", self.follower_delay_ms, 0, 60_000, " ms")
+        check_range("follower_delay_ms", self.follower_delay_ms, 0, 60_000, " ms")
         if self.page_size not in {512 << n for n in range(8)}:
             raise ConfigurationError(f"page_size is {self.page_size}", hint="a power of two from 512 to 65536")
-        _check_range("start_timeout_s", self.start_timeout_s, 0.1, 600, " s")
+        check_range("start_timeout_s", self.start_timeout_s, 0.1, 600, " s")
 
     @property
     def replica_names(self) -> tuple[str, ...]:

@@ -4,7 +4,8 @@
         session = await cluster.session(read_policy="any")
 
 The cluster object owns its processes: they end when the `async with` block is left, and also when this process
-dies without leaving it. It never takes part in replication; it starts, appoints, asks and ends.
+dies without leaving it. It never takes part in replication: who leads, the replicas decide among themselves. It starts,
+asks, disturbs and ends; what it wants of a leader (`changes.py`) it asks like anybody else.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import contextlib
 import logging
 import secrets
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from workbench import config_file
 from workbench.client.connection import ClientConnection
 from workbench.client.load import LoadConfig, LoadSpec
 from workbench.client.session import Session, SessionOptions
 from workbench.cluster.broker import Broker, BrokerInfo
+from workbench.cluster.changes import Changes
+from workbench.cluster.links import LinkFaults
 from workbench.cluster.processes import ChildProcess, python_command, python_environment
 from workbench.cluster.replicas import Replicas, last_line
 from workbench.cluster.status import (
@@ -31,13 +35,11 @@ from workbench.cluster.status import (
     ReplicaStatus,
     compare_digests,
     why_not_settled,
-    with_reason,
+    with_reasons,
 )
 from workbench.cluster.temporary import make_temporary_directory
 from workbench.config import ClusterConfig
 from workbench.errors import ClusterError
-from workbench.protocol.messages import Appoint, SetLinkDelay
-from workbench.protocol.roles import Role
 from workbench.workloads.single_rows import WORKLOADS
 
 __all__ = ["Cluster", "ConvergenceReport", "ReplicaStatus"]
@@ -53,12 +55,12 @@ class Cluster:
     def __init__(self, config: ClusterConfig | None = None) -> None:
         self.config = config or ClusterConfig()
         self.cluster_id = secrets.token_hex(6)
-        self.leader = self.config.replica_names[0]
-        """The replica that was appointed last."""
         self._started: Replicas | None = None
         self._exit = contextlib.AsyncExitStack()
         self._is_running = False
         self._broker: Broker
+        self._changes: Changes
+        self._links: LinkFaults
         self._loads = 0
         self._load_processes: set[ChildProcess] = set()
 
@@ -74,7 +76,7 @@ class Cluster:
         await self.stop()
 
     async def start(self) -> None:
-        """Start broker and replicas, appoint the first leader, and return when it serves.
+        """Start broker and replicas, and return when a leader, as a rule `replica-1`, serves.
 
         Raises `BrokerError` or `ClusterError`; then nothing is left running, and no temporary directory.
         """
@@ -100,10 +102,12 @@ class Cluster:
         connection = await ClientConnection.open(self._broker.url, self.cluster_id, self.config.replica_names)
         self._exit.push_async_callback(connection.close)
         self._started = replicas = Replicas(self.config, self.cluster_id, self.directory, self._broker, connection)
+        self._changes = Changes(replicas)
+        self._links = LinkFaults(replicas, self.config.follower_delay_ms)
         connection.known_trouble = replicas.trouble
         self._exit.push_async_callback(replicas.stop)
-        await replicas.start_all(self.leader)
-        await self.appoint(self.leader)
+        await replicas.start_all()
+        await self._changes.elect_first()
 
     async def stop(self) -> None:
         """End every process of the cluster; remove its directory if it was a temporary one.
@@ -152,15 +156,28 @@ class Cluster:
 
     # Use.
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The replicas that there are, running or not."""
+        return self._replicas.names
+
+    @property
+    def leader(self) -> str:
+        """Whoever leads, as far as this process has heard; `wait_for_leader` asks."""
+        return self._replicas.connection.leader
+
+    async def wait_for_leader(self, timeout_s: float = 10.0, *, unlike: str = "") -> str:
+        """Wait until a replica, and not `unlike`, leads; its name. Raises `ClusterError` that says why nobody does."""
+        return await self._changes.wait_for_leader(timeout_s, unlike=unlike)
+
     async def session(self, read_policy: str = "leader", *, timeout_s: float = 10.0, retry_s: float = 1.0) -> Session:
         """A new session of this process. Raises `ConfigurationError` for an unknown read policy."""
         options = SessionOptions(timeout_s=timeout_s, retry_s=min(retry_s, timeout_s))
         return Session(self._replicas.connection, read_policy=read_policy, options=options)
 
     async def replicas(self) -> list[ReplicaStatus]:
-        """The status of every replica, in the order of their names."""
-        statuses = await self._replicas.inspect_all()
-        return [with_reason(status, self.config.ack, statuses) for status in statuses]
+        """The status of every replica, in the order in which they came."""
+        return with_reasons(await self._replicas.inspect_all(), self.config.ack)
 
     async def converged(self, timeout_s: float = 10.0) -> ConvergenceReport:
         """Wait until all replicas have applied the same entries, then compare the digests of their tables.
@@ -184,6 +201,10 @@ class Cluster:
                 )
             await asyncio.sleep(_SETTLE_POLL_S)
 
+    def rollbacks(self) -> list[Path]:
+        """The files in which replicas have written what rewinds dropped, oldest first for each replica."""
+        return sorted((self.directory / "replicas").glob("*/rollback/*.jsonl"))
+
     async def prepare_load(self, load: LoadConfig) -> None:
         """Give the load generator an empty table."""
         session = await self.session(timeout_s=load.timeout_s)
@@ -196,7 +217,6 @@ class Cluster:
 
         Raises `ClusterError` when it fails.
         """
-        replicas = self._replicas
         self._loads += 1
         folder = self.directory / "loads"
         folder.mkdir(exist_ok=True)
@@ -205,8 +225,8 @@ class Cluster:
             cell=cell,
             broker_url=self._broker.url,
             cluster_id=self.cluster_id,
-            members=self.config.replica_names,
-            leader=replicas.connection.leader,
+            members=self.names,
+            leader=self.leader,
             rows_path=folder / f"load-{self._loads}.rows",
         )
         path = folder / f"load-{self._loads}.json"
@@ -224,18 +244,46 @@ class Cluster:
                 raise ClusterError(f"the load generator failed: {last_line(process)}")
         return spec.rows_path
 
+    # Changes on purpose.
+
+    async def add_follower(self, name: str = "", *, timeout_s: float = 60.0, **changes: Any) -> ReplicaStatus:
+        """Start another replica and let it join: it gets a snapshot and what was written since, then it counts.
+
+        `name` is `replica-N` by default; a name is used once. `changes` are fields of its `ReplicaConfig` that differ
+        from the others'. Raises `ConfigurationError` for a used name, `ClusterError` when it cannot join.
+        """
+        return await self._changes.add(name, timeout_s, changes)
+
+    async def remove_follower(self, name: str, *, timeout_s: float = 10.0) -> None:
+        """Let a follower count no more, and end its process; its files stay.
+
+        Raises `ClusterError` with the leader's reason: it leads, it is the last member, no majority agrees.
+        """
+        await self._changes.remove(name, timeout_s)
+
+    async def transfer_leadership(self, to: str = "", *, timeout_s: float = 10.0) -> str:
+        """Hand the leadership to a follower, by default the most up to date; the new leader's name.
+
+        Raises `ClusterError` when it did not come about.
+        """
+        return await self._changes.transfer(to, timeout_s)
+
     # Disturbance.
 
     async def set_link_delay(self, delay_ms: float, *, replicas: Sequence[str] | None = None) -> None:
         """From now on, every message that followers receive from other replicas arrives `delay_ms` later.
 
-        `replicas` names the receivers; all but the leader by default.
+        `replicas` names the receivers; all by default. Whoever leads receives without a delay.
         """
-        names = (
-            replicas if replicas is not None else [name for name in self.config.replica_names if name != self.leader]
-        )
-        for name in names:
-            await self._replicas.ask(name, lambda request, to: SetLinkDelay(request, to, delay_ms))
+        await self._links.delay(delay_ms, self.names if replicas is None else replicas)
+
+    async def cut_off(self, *names: str) -> None:
+        """Cut the named replicas off from the others (not from clients, nor from each other), until `mend`."""
+        await self._links.cut_off(names)
+
+    async def mend(self) -> None:
+        """End all cuts."""
+        await self._links.cut_off(())
 
     async def kill(self, name: str) -> None:
         """SIGKILL a replica and wait until it is gone."""
@@ -249,21 +297,20 @@ class Cluster:
         """SIGCONT a paused replica."""
         self._replicas.process(name).resume()
 
-    async def restart(self, name: str) -> None:
-        """Start a replica whose process has ended, on the disk it left; a leader is appointed for a new term."""
+    async def restart(self, name: str, **changes: Any) -> None:
+        """Start a replica whose process has ended, on the disk it left; return when it answers.
+
+        It comes back as a follower, whatever it was. `changes` are fields of its `ReplicaConfig` that differ.
+        """
         if self._replicas.process(name).returncode is None:
             raise ClusterError(f"{name} is running", hint="kill it first")
-        await self._replicas.start(name, leads=name == self.leader)
-        if name == self.leader:
-            await self.appoint(name)
+        await self._replicas.start(name, **changes)
+        await self._links.restore(name)
 
-    async def appoint(self, name: str) -> ReplicaStatus:
-        """Make a replica the leader of a new term. Nothing checks that it is the most up to date: see elections."""
-        status = await self._replicas.ask(name, Appoint)
-        if status.role != Role.LEADER:
-            raise ClusterError(f"{name} was appointed but is a {status.role}")
-        self.leader = self._replicas.connection.leader = name
-        return status
+    @staticmethod
+    def now_ns() -> int:
+        """The clock that everything is measured with: nanoseconds of the host's monotonic clock."""
+        return time.monotonic_ns()
 
     @property
     def _replicas(self) -> Replicas:

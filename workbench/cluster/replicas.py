@@ -10,7 +10,9 @@ import asyncio
 import re
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from workbench import config_file
 from workbench.client.connection import ClientConnection
@@ -39,6 +41,8 @@ class Replicas:
         self._directory = directory
         self._broker = broker
         self.connection = connection
+        self.names: tuple[str, ...] = config.replica_names
+        """The replicas that there are, in the order in which they came."""
         self._processes: dict[str, ChildProcess] = {}
 
     @property
@@ -54,31 +58,31 @@ class Replicas:
 
     # Start and end.
 
-    async def start_all(self, leader: str) -> None:
+    async def start_all(self) -> None:
         """Start every replica and return when all answer. Raises `ClusterError` for the first that fails."""
-        names = self._config.replica_names
-        starting = [
-            asyncio.create_task(self._start(name, leads=name == leader), name=f"start-{name}") for name in names
-        ]
+        starting = [asyncio.create_task(self._start(name), name=f"start-{name}") for name in self.names]
         try:
             await asyncio.gather(*starting)
         finally:
             for task in starting:
                 task.cancel()
 
-    async def start(self, name: str, *, leads: bool) -> None:
-        """Start one replica on the disk it left. Raises `ClusterError`, also when it takes too long."""
+    async def start(self, name: str, **changes: Any) -> None:
+        """Start one replica on the disk it left. `changes` are fields of its configuration that differ.
+
+        Raises `ClusterError`, also when it takes too long.
+        """
         try:
             async with asyncio.timeout(self._config.start_timeout_s):
-                await self._start(name, leads=leads)
+                await self._start(name, **changes)
         except TimeoutError:
             why = self._in_brackets(name)
             await self._processes[name].kill()
             raise ClusterError(f"{name} was not ready within {self._config.start_timeout_s:g} s{why}") from None
 
-    async def _start(self, name: str, *, leads: bool) -> None:
+    async def _start(self, name: str, **changes: Any) -> None:
         try:
-            path = self._save_config(name, leads=leads)
+            path = self._save_config(name, changes)
         except OSError as error:
             raise ClusterError(f"cannot write the files of {name}: {error}") from error
         command = python_command("workbench.replica", str(path))
@@ -88,9 +92,9 @@ class Replicas:
             if self._processes[name].returncode is not None:
                 raise ClusterError(self.why_down(name))
 
-    def _save_config(self, name: str, *, leads: bool) -> Path:
+    def _save_config(self, name: str, changes: dict[str, Any]) -> Path:
         config = self._config
-        directory = self._directory / "replicas" / name
+        directory = self.directory_of(name)
         directory.mkdir(parents=True, exist_ok=True)
         replica = ReplicaConfig(
             name=name,
@@ -100,14 +104,26 @@ class Replicas:
             directory=directory,
             log_format=config.log_format,
             ack=config.ack,
-            link_delay_ms=0.0 if leads else config.follower_delay_ms,
+            link_delay_ms=config.follower_delay_ms,
             page_size=config.page_size,
             limits=config.limits,
             timing=config.timing,
+            protections=config.protections,
+            seed=config.seed,
         )
         path = directory / "config.json"
-        config_file.save(replica, path)
+        config_file.save(replace(replica, **changes), path)
         return path
+
+    def directory_of(self, name: str) -> Path:
+        """Where a replica keeps its files."""
+        return self._directory / "replicas" / name
+
+    async def forget(self, name: str) -> None:
+        """End a replica that counts no more. Its files stay."""
+        process = self._processes.pop(name)
+        self.names = tuple(one for one in self.names if one != name)
+        await process.terminate(_STOP_S)
 
     async def stop(self) -> None:
         """End every process, gently if there is time."""
@@ -122,7 +138,7 @@ class Replicas:
 
     async def inspect_all(self, *, digests: bool = False) -> list[ReplicaStatus]:
         """The status of every replica, in the order of their names."""
-        names = self._config.replica_names
+        names = self.names
         return list(await asyncio.gather(*(self._inspect(name, digests=digests) for name in names)))
 
     async def _inspect(self, name: str, *, digests: bool) -> ReplicaStatus:
@@ -138,7 +154,8 @@ class Replicas:
         return ReplicaStatus.from_message(status)
 
     async def ask(self, name: str, make: Callable[[int, str], Message]) -> ReplicaStatus:
-        """Send what `make(request, reply_to)` returns; the status that the replica answers with.
+        """Send what `make(request, reply_to)` returns; the status that the replica answers with, and which says why if
+        it refuses.
 
         Raises `ClusterError` when there is no answer.
         """

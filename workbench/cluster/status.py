@@ -17,7 +17,9 @@ DOWN = "down"
 class ReplicaStatus:
     """One replica: as it sees itself, or `role` "down" and the `reason` when it does not answer.
 
-    A leader has a `reason` too when the members that are down leave too few for its ack policy: writes wait.
+    A leader has a `reason` too when the members that are down leave too few for its ack policy: writes wait. Where
+    nobody leads, everybody's `reason` says why. `members` are those that count as this replica knows them, `joining`
+    those that its leader is about to make members, `refusal` why it did not do what was asked.
 
     `last`, `durable`, `applied` and `committed` are indices of entries. `counters` are those of
     `workbench.replica.counters`, cumulative since the process started.
@@ -34,6 +36,10 @@ class ReplicaStatus:
     last_position: Position = field(default_factory=Position)
     counters: Mapping[str, int] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
+    members: tuple[str, ...] = ()
+    joining: tuple[str, ...] = ()
+    refusal: str = ""
+    notes: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
 
     @classmethod
@@ -51,6 +57,10 @@ class ReplicaStatus:
             last_position=status.last,
             counters=status.counters,
             digests=status.digests,
+            members=status.members,
+            joining=status.joining,
+            refusal=status.refusal,
+            notes=status.notes,
         )
 
 
@@ -67,14 +77,52 @@ class ConvergenceReport:
     positions: Mapping[str, Position]
 
 
-def with_reason(status: ReplicaStatus, ack: AckPolicy, statuses: Sequence[ReplicaStatus]) -> ReplicaStatus:
-    """The same status; of a leader whose writes have to wait, with the reason."""
-    down = [other.name for other in statuses if other.role == DOWN]
-    needed = ack.followers_needed(len(statuses))
-    if status.role != Role.LEADER or len(statuses) - 1 - len(down) >= needed:
-        return status
+def leading(statuses: Sequence[ReplicaStatus]) -> ReplicaStatus | None:
+    """Whoever leads in the newest term."""
+    leaders = [status for status in statuses if status.role == Role.LEADER]
+    return max(leaders, key=lambda status: status.term, default=None)
+
+
+def with_reasons(statuses: Sequence[ReplicaStatus], ack: AckPolicy) -> list[ReplicaStatus]:
+    """The same statuses; where writes cannot be acknowledged, with the reason."""
+    leader = leading(statuses)
+    if leader is None:
+        why = why_nobody_leads(statuses)
+        return [status if status.role == DOWN else replace(status, reason=why) for status in statuses]
+    return [replace(one, reason=_why_writes_wait(one, ack, statuses)) if one is leader else one for one in statuses]
+
+
+def _why_writes_wait(leader: ReplicaStatus, ack: AckPolicy, statuses: Sequence[ReplicaStatus]) -> str:
+    down = _down(leader.members, statuses)
+    up, members = len(leader.members) - len(down), len(leader.members)
+    needed, majority = ack.followers_needed(members), members // 2 + 1
+    if not down or (up - 1 >= needed and up >= majority):
+        return ""
     are_down = f"{', '.join(down)} {'is' if len(down) == 1 else 'are'} down"
-    return replace(status, reason=f"writes wait: {ack} needs {needed} of {len(statuses) - 1} followers, {are_down}")
+    if up < majority:
+        return f"writes wait: {up} of {members} members are up, and a leader needs a majority of {majority}; {are_down}"
+    return f"writes wait: {ack} needs {needed} of {members - 1} followers, {are_down}"
+
+
+def why_nobody_leads(statuses: Sequence[ReplicaStatus]) -> str:
+    """Whether an election is possible at all."""
+    members = max((status for status in statuses if status.role != DOWN), key=lambda one: one.last, default=None)
+    if members is None:
+        return "nobody leads: no replica is up"
+    down = _down(members.members, statuses)
+    up, count = len(members.members) - len(down), len(members.members)
+    majority = count // 2 + 1
+    if up >= majority:
+        return "nobody leads yet: an election is under way"
+    votes = f"nobody can lead: an election needs the votes of {majority} of {count} members, and {', '.join(down)} "
+    why = "is down" if len(down) == 1 else "are down"
+    two = "; of two members, one alone cannot know whether the other one still leads" if count == 2 else ""
+    return f"{votes}{why}{two}"
+
+
+def _down(members: Sequence[str], statuses: Sequence[ReplicaStatus]) -> list[str]:
+    up = {status.name for status in statuses if status.role != DOWN}
+    return [name for name in members if name not in up]
 
 
 def why_not_settled(statuses: Sequence[ReplicaStatus]) -> str:

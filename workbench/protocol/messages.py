@@ -430,3 +430,18 @@ Message: TypeAlias = (
     | TransferLeadership
     | LeaderNews
 )
+
+
+def sender_of(message: Message) -> str:
+    """The replica that a message between replicas says it comes from; empty for all others."""
+    match message:
+        case AppendEntries() | Mismatch() | TakeOver() | SnapshotNeeded() | SnapshotChunk() | JoinRefused():
+            return message.leader
+        case Progress() | Fetch() | FetchSnapshot():
+            return message.replica
+        case RequestVote():
+            return message.candidate
+        case Vote():
+            return message.voter
+        case _:
+            return ""

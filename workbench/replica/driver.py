@@ -8,28 +8,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Coroutine, Iterable, Sequence
 
+import msgspec
+
 from workbench.config import ReplicaConfig
-from workbench.errors import CodecError
+from workbench.errors import ClusterError, CodecError
 from workbench.protocol.codec import decode, encode
-from workbench.protocol.effects import Broadcast, Effect, Reply, SaveTerm, Send, StorageEffect
+from workbench.protocol.effects import (
+    Answer,
+    Broadcast,
+    Effect,
+    Leave,
+    Reply,
+    SaveTerm,
+    Send,
+    StorageEffect,
+    TellClients,
+)
 from workbench.protocol.inputs import Input, Received, Tick
 from workbench.protocol.messages import (
-    AppendEntries,
-    Appoint,
+    AddMember,
+    Campaign,
     ClientBatch,
-    Fetch,
     Inspect,
     Message,
-    Mismatch,
-    Progress,
+    RemoveMember,
     ReplicaStatus,
     ReplyBatch,
-    SetLinkDelay,
+    SetLinks,
+    TransferLeadership,
+    sender_of,
 )
 from workbench.protocol.replica import Replica
+from workbench.protocol.roles import Role
 from workbench.protocol.state import ReplicaState
 from workbench.replica.counters import Counters
 from workbench.replica.storage import ReplicaStorage, StorageAnswer
@@ -54,8 +68,9 @@ class ReplicaDriver:
         self._loop = asyncio.get_running_loop()
         self._inbox: list[Message] = []
         self._log_topic = self._topics.log_of(config.name)
-        self._inbox_topics = {name: self._topics.replica_inbox(name) for name in config.members}
-        self._others = frozenset(config.members) - {config.name}
+        self._inbox_topics: dict[str, str] = {}
+        self._members: tuple[str, ...] = ()
+        """Those whose log topics are listened to."""
         self._replies: dict[str, list[Reply]] = {}
         self._reading: set[tuple[int, int]] = set()
         """(session, request) of reads that have no answer yet: asking again must not run them again."""
@@ -71,17 +86,20 @@ class ReplicaDriver:
         recovered = self._storage.recover()
         state = ReplicaState.recover(
             name=config.name,
-            members=config.members,
             log_format=config.log_format,
+            layout=config.layout,
             ack=config.ack,
             limits=config.limits,
             timing=config.timing,
+            protections=config.protections,
+            random=random.Random(f"{config.seed}/{config.name}" if config.seed else None).random,
             recovered=recovered,
         )
-        self._core = Replica(state)
+        self._core = Replica(state, time.monotonic_ns(), recovered.incoming)
         self._thread = StorageThread(self._storage, answered=self._on_answers, failed=self._fail)
         self._control_topic = self._topics.replica_control(config.name)
-        others = (self._topics.log_of(name) for name in config.members if name != config.name)
+        self._members = state.members
+        others = (self._topics.log_of(name) for name in {*state.members, *config.members} - {config.name})
         await transport.subscribe(self._control_topic, self._topics.replica_inbox(config.name), *others)
         self._begin(self._tick())
         _logger.info("%s is up in term %d with its log at %s", config.name, state.term, state.log.last)
@@ -118,11 +136,14 @@ class ReplicaDriver:
         if isinstance(message, ClientBatch):
             self._inbox.append(self._without_repeated_reads(message) if message.reads else message)
             return
-        sender = _sender(message)
-        if sender not in self._others:
+        sender = sender_of(message)
+        if not sender or sender == self._config.name:
             self._drop(message, "an inbox")
             return
         now = time.monotonic_ns()
+        if self._core.role is Role.LEADER and not self._links.link(sender).is_cut:
+            self._inbox.append(message)  # delays are those of followers
+            return
         for due in self._links.admit(sender, size, now):
             if due <= now:
                 self._inbox.append(message)
@@ -147,7 +168,7 @@ class ReplicaDriver:
         """Give the core everything that is waiting."""
         messages, self._inbox = tuple(self._inbox), []
         self._counters.inbox_max = max(self._counters.inbox_max, len(messages))
-        self._handle(Received(time.monotonic_ns(), messages))
+        self._handle(Received(messages))
 
     def _on_answers(self, answers: Sequence[StorageAnswer]) -> None:
         for answer in answers:
@@ -160,7 +181,7 @@ class ReplicaDriver:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(self._config.timing.tick_ms / 1e3)
-            self._handle(Tick(time.monotonic_ns()))
+            self._handle(Tick())
 
     # Effects out.
 
@@ -169,9 +190,11 @@ class ReplicaDriver:
         if self.ended.done():
             return
         try:
-            self._carry_out(self._core.handle(happened))
+            self._carry_out(self._core.handle(happened, time.monotonic_ns()))
             if not more:
                 self._send_replies()
+            if self._core.state.members is not self._members:
+                self._follow_members()
         except Exception as error:  # noqa: BLE001  whatever it is, it ends the replica
             self._fail(error)
 
@@ -180,17 +203,36 @@ class ReplicaDriver:
         for effect in effects:
             match effect:
                 case Send(to, message):
-                    self._publish(self._inbox_topics[to], message)
+                    self._publish(self._inbox_topic(to), message)
                 case Broadcast(message):
                     self._publish(self._log_topic, message)
                 case Reply(client):
                     self._replies.setdefault(client, []).append(effect)
                 case SaveTerm():
                     self._storage.save_term(effect)
+                case TellClients(message):
+                    self._publish(self._topics.clients(), message)
+                case Answer(request, reply_to, refusal):
+                    self._begin(self._report(request, reply_to, refusal=refusal))
+                case Leave(reason):
+                    self._fail(ClusterError(reason))
                 case _:
                     storage.append(effect)
         if storage:
             self._thread.submit(storage)
+
+    def _inbox_topic(self, name: str) -> str:
+        topic = self._inbox_topics.get(name)
+        if topic is None:
+            topic = self._inbox_topics[name] = self._topics.replica_inbox(name)
+        return topic
+
+    def _follow_members(self) -> None:
+        """Listen to the logs of whoever may lead from now on. Until it works, a leader's own heartbeats come by inbox."""
+        former, self._members = self._members, self._core.state.members
+        new = [self._topics.log_of(name) for name in self._members if name not in (*former, self._config.name)]
+        if new:
+            self._begin(self._transport.subscribe(*new))
 
     def _publish(self, topic: str, message: Message) -> None:
         self._publish_frame(topic, encode(message))
@@ -203,12 +245,13 @@ class ReplicaDriver:
     def _send_replies(self) -> None:
         """One message for each client, whatever happened in this turn of the loop."""
         held, self._replies = self._replies, {}
-        leader = self._core.state.leader
+        state = self._core.state
         for client, replies in held.items():
             writes = tuple(write for reply in replies for write in reply.writes)
             reads = tuple(read for reply in replies for read in reply.reads)
             self._reading.difference_update((read.session, read.request) for read in reads)
-            self._publish_replies(client, ReplyBatch(self._config.name, leader, writes, reads))
+            batch = ReplyBatch(self._config.name, state.leader, writes, reads, state.term, state.committed)
+            self._publish_replies(client, batch)
 
     def _publish_replies(self, client: str, batch: ReplyBatch) -> None:
         """In one message, unless long answers would make it too long for any: then each read has its own."""
@@ -217,27 +260,25 @@ class ReplicaDriver:
             self._publish_frame(self._topics.client_inbox(client), frame)
             return
         if batch.writes:
-            self._publish_replies(client, ReplyBatch(batch.replica, batch.leader, batch.writes))
+            self._publish_replies(client, msgspec.structs.replace(batch, reads=()))
         for read in batch.reads:
-            self._publish_replies(client, ReplyBatch(batch.replica, batch.leader, reads=(read,)))
+            self._publish_replies(client, msgspec.structs.replace(batch, writes=(), reads=(read,)))
 
     # Control.
 
     def _on_control(self, message: Message) -> None:
         match message:
-            case Appoint():
+            case Campaign() | AddMember() | RemoveMember() | TransferLeadership():
                 self._arrive(message)
-                self._begin(self._report(message.request, message.reply_to, digests=False))
-            case SetLinkDelay(delay_ms=delay_ms):
-                for name in self._config.members:
-                    self._links.change(name, Link(delay_ms=delay_ms))
-                self._begin(self._report(message.request, message.reply_to, digests=False))
+            case SetLinks(default_ms=default, by_sender_ms=by_sender):
+                self._links.change_all(_link(default), {name: _link(delay) for name, delay in by_sender.items()})
+                self._begin(self._report(message.request, message.reply_to))
             case Inspect(digests=digests):
                 self._begin(self._report(message.request, message.reply_to, digests=digests))
             case _:
                 self._drop(message, "the control topic")
 
-    async def _report(self, request: int, reply_to: str, *, digests: bool) -> None:
+    async def _report(self, request: int, reply_to: str, *, digests: bool = False, refusal: str = "") -> None:
         taken = await self._thread.digest() if digests else {}
         state = self._core.state
         status = ReplicaStatus(
@@ -250,8 +291,12 @@ class ReplicaDriver:
             durable=state.durable,
             applied=state.applied,
             committed=state.committed,
-            counters=self._counters.as_dict() | {"refused_messages": state.refused_messages},
+            counters=self._counters.as_dict() | state.counts | {"refused_messages": state.refused_messages},
             digests=taken,
+            members=state.members,
+            joining=self._core.joining,
+            refusal=refusal,
+            notes=dict(state.notes),
         )
         self._publish(self._topics.client_inbox(reply_to), status)
 
@@ -272,10 +317,5 @@ class ReplicaDriver:
             self.ended.set_exception(error)
 
 
-def _sender(message: Message) -> str:
-    """The replica that sent a message; empty for a client's."""
-    match message:
-        case AppendEntries(leader=name) | Mismatch(leader=name) | Progress(replica=name) | Fetch(replica=name):
-            return name
-        case _:
-            return ""
+def _link(delay_ms: float) -> Link:
+    return Link(is_cut=True) if delay_ms < 0 else Link(delay_ms=delay_ms)

@@ -21,6 +21,8 @@ class Link:
 
     delay_ms: float = 0.0
     """Added to the way of every message."""
+    is_cut: bool = False
+    """Nothing arrives."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.delay_ms <= _DELAY_MS_MAX:
@@ -45,13 +47,20 @@ class Links:
         """Use `link` for what arrives from `sender` from now on; what was admitted already keeps its time."""
         self._by_sender[sender] = link
 
+    def change_all(self, default: Link, by_sender: Mapping[str, Link]) -> None:
+        """Use these links from now on, `default` for senders that are not named."""
+        self._default, self._by_sender = default, dict(by_sender)
+
     def admit(self, sender: str, size_bytes: int, now_ns: int) -> list[int]:
         """When to deliver a message that has just arrived: a time for each delivery, none when it is lost.
 
         `size_bytes` will matter to links of limited bandwidth. A time not later than `now_ns` means at once.
         """
         assert size_bytes >= 0
-        arrival_ns = now_ns + round(self.link(sender).delay_ms * 1e6)
+        link = self.link(sender)
+        if link.is_cut:
+            return []
+        arrival_ns = now_ns + round(link.delay_ms * 1e6)
         delivery_ns = max(arrival_ns, self._last_delivery_ns.get(sender, arrival_ns))
         self._last_delivery_ns[sender] = delivery_ns
         return [delivery_ns]
