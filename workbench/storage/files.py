@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from workbench.errors import StorageError
+from workbench.failpoints import hit
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -101,6 +102,11 @@ class Files(Protocol):
 
     def write_atomically(self, path: Path, data: Buffer) -> None:
         """Replace a small file by `data`, durably: afterwards, and after a power loss, it is whole, old or new."""
+        ...
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Give a file another name, durably, in the place of a file that has it; both names are in this replica's
+        folders. After a power loss the file has one of the two."""
         ...
 
     def remove(self, path: Path) -> None: ...
@@ -291,14 +297,22 @@ class LocalFiles:
             file.sync()
         finally:
             file.close()
-        with _failing_as_storage_error("replace", path):
-            self._replace(temporary, path)
-        self.sync_directory(path.parent)
+        self.rename(temporary, path)
+
+    def rename(self, source: Path, target: Path) -> None:
+        hit("files.before_replace")
+        with _failing_as_storage_error("replace", target):
+            self._replace(source, target)
+        hit("files.after_replace")
+        self.sync_directory(target.parent)
+        if source.parent != target.parent:
+            self.sync_directory(source.parent)
 
     def remove(self, path: Path) -> None:
         with _failing_as_storage_error("remove", path):
             self._unlink(path)
         self._counted.pop(path, None)
+        hit("files.after_remove")
 
     def list(self, directory: Path) -> list[str]:
         with _failing_as_storage_error("list", directory):
@@ -317,11 +331,13 @@ class LocalFiles:
 
     def sync_directory(self, directory: Path) -> None:
         self._counters.directory_syncs += 1
+        hit("files.before_directory_sync")
         try:
             self._flush_directory(directory)
         except OSError as error:
             if error.errno not in _NO_SUCH_SYNC:  # some network file systems cannot sync a directory at all
                 raise StorageError(f"cannot sync the directory {directory}: {error.strerror or error}") from error
+        hit("files.after_directory_sync")
 
     def room(self, wanted: int) -> int:
         """How many of `wanted` bytes still fit into the quota."""

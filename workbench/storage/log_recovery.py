@@ -12,13 +12,15 @@ are no valid record, where entry `i` should stand, are
 What cannot be told apart: damage within what was written between the last two syncs before the crash. It is cut, and
 reported. A caller narrows this by `known_durable_index`, such as the entry that the database says it has applied.
 
+A log begins with entry 1, or later where a snapshot covers what is missing: its first segments were dropped one by one,
+or it was reset (`log_reset.py`; a reset that was begun is carried out first).
+
 A segment file without a whole header is the rest of an interrupted creation and is removed; records are only ever
-written behind a header that is durable. Nothing is changed on disk before all checks have passed.
+written behind a header that is durable. Nothing else is changed on disk before all checks have passed.
 """
 
 from __future__ import annotations
 
-import re
 from array import array
 from bisect import bisect_right
 from dataclasses import dataclass, field
@@ -26,6 +28,7 @@ from pathlib import Path
 
 from workbench.errors import ConfigurationError, LogCorruption
 from workbench.storage.files import Files
+from workbench.storage.log_reset import finish_reset, segment_names, segment_path
 from workbench.storage.log_segment import (
     HEADER_BYTES,
     VERSION,
@@ -37,7 +40,6 @@ from workbench.storage.log_segment import (
     segment_seed,
 )
 
-_SEGMENT_NAME = re.compile(r"\d{20}\.log")
 _HINT = "move the replica's directory away, and let it join again from the leader"
 
 
@@ -59,6 +61,7 @@ class Segment:
 
     path: Path
     first_index: int
+    previous_term: int
     seed: int
     end: int = HEADER_BYTES
     offsets: array[int] = field(default_factory=lambda: array("Q"))
@@ -91,17 +94,16 @@ class Recovered:
     recovery: Recovery
 
 
-def segment_path(directory: Path, first_index: int) -> Path:
-    """Where the segment that begins with `first_index` lives."""
-    return directory / f"{first_index:020}.log"
-
-
-def recover(files: Files, directory: Path, *, identity: bytes, known_durable_index: int = 0) -> Recovered:
+def recover(
+    files: Files, directory: Path, *, identity: bytes, known_durable_index: int = 0, covered_index: int = 0
+) -> Recovered:
     """Check the log in `directory`, cut its torn tail, and make durable what is left.
 
-    Raises `LogCorruption`, `ConfigurationError` for a log of another identity or version, `StorageError`.
+    Entries up to `covered_index` may be missing at the beginning. Raises `LogCorruption`, `ConfigurationError` for a
+    log of another identity or version, `StorageError`.
     """
-    names = [name for name in files.list(directory) if _SEGMENT_NAME.fullmatch(name)]
+    finish_reset(files, directory)
+    names = segment_names(files, directory)
     found = Recovered([], [], Recovery())
     unfinished: Path | None = None
     data, scan = b"", None
@@ -114,7 +116,7 @@ def recover(files: Files, directory: Path, *, identity: bytes, known_durable_ind
             found.recovery = Recovery(len(content), 0, str(path), 0, "the creation of a segment was interrupted")
             break
         data = content
-        scan = _read_segment(found, path, header, data, identity)
+        scan = _read_segment(found, path, header, data, identity, covered_index)
         if scan.damage:
             found.recovery = _judge_damage(found.segments[-1], data, scan, is_last=name == names[-1])
     last_index = found.segments[-1].last_index if found.segments else 0
@@ -133,31 +135,44 @@ def recover(files: Files, directory: Path, *, identity: bytes, known_durable_ind
     return found
 
 
-def _read_segment(found: Recovered, path: Path, header: Header | None, data: bytes, identity: bytes) -> Scan:
+def _read_segment(
+    found: Recovered, path: Path, header: Header | None, data: bytes, identity: bytes, covered_index: int
+) -> Scan:
     """Check one segment against those before it, and add it to them."""
     if header is None:
         raise LogCorruption(f"{path}: the segment's header is damaged", path=str(path), hint=_HINT)
     _check_owner(path, header, identity)
-    last_index = found.segments[-1].last_index if found.segments else 0
-    last_term = found.terms[-1][1] if found.terms else 0
     if path.name != segment_path(path.parent, header.first_index).name:
         raise LogCorruption(f"{path}: begins with entry {header.first_index}, not as named", path=str(path), hint=_HINT)
-    if (header.previous_term, header.first_index - 1) != (last_term, last_index):
-        raise LogCorruption(
-            f"{path}: follows entry {header.previous_term}.{header.first_index - 1}, but the segments before it end at "
-            f"{last_term}.{last_index}: one of them is missing or was cut",
-            path=str(path),
-            hint=_HINT,
-        )
-    segment = Segment(path, header.first_index, segment_seed(data))
+    _check_follows(found, path, header, covered_index)
+    segment = Segment(path, header.first_index, header.previous_term, segment_seed(data))
     try:
-        scan = scan_records(data, seed=segment.seed, first_index=segment.first_index, previous_term=last_term)
+        scan = scan_records(
+            data, seed=segment.seed, first_index=segment.first_index, previous_term=segment.previous_term
+        )
     except ValueError as error:
         raise LogCorruption(f"{path}: {error}", path=str(path), hint=_HINT) from error
     segment.offsets, segment.end = scan.offsets, scan.end
     found.segments.append(segment)
     found.terms += scan.terms
     return scan
+
+
+def _check_follows(found: Recovered, path: Path, header: Header, covered_index: int) -> None:
+    """Raise unless the segment at `path` continues those before it, or may be the first."""
+    previous = (header.previous_term, header.first_index - 1)
+    if found.segments:
+        before = found.segments[-1]
+        last = (found.terms[-1][1] if found.terms else found.segments[0].previous_term, before.last_index)
+        if previous == last:
+            return
+        reason = f"but the segments before it end at {last[0]}.{last[1]}: one of them is missing or was cut"
+    else:
+        if previous == (0, 0) or 0 < previous[1] <= covered_index:
+            return
+        covered = f"but no snapshot covers more than entry {covered_index}" if covered_index else "which is missing"
+        reason = f"{covered}: the segments before it are missing"
+    raise LogCorruption(f"{path}: follows entry {previous[0]}.{previous[1]}, {reason}", path=str(path), hint=_HINT)
 
 
 def _check_owner(path: Path, header: Header, identity: bytes) -> None:

@@ -8,8 +8,9 @@ looked at. In memory the log costs eight bytes an entry, and a pair for each ter
 A full disk raises `OSError` (`files.is_disk_full`) from `append`: the log is then as before, durably so, and goes on
 when there is room. Every other failure of the disk is a `StorageError`, and ends the replica.
 
-`log_segment.py` has the bytes, `log_recovery.py` what opening does about a torn tail. A log always begins with entry
-1: dropping a prefix that a snapshot covers is left to the issue on snapshots (a segment's header has room for it).
+A log begins with entry 1, or behind entries that a snapshot covers: `drop` removes whole segments at its beginning,
+`reset` lets it begin anew. `log_segment.py` has the bytes, `log_recovery.py` what opening does about a torn tail,
+`log_reset.py` how a log begins anew.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from pathlib import Path
 from typing import Final
 
 from workbench.errors import LogCorruption
+from workbench.failpoints import hit
 from workbench.storage.files import Files, OpenFile
-from workbench.storage.log_recovery import Recovered, Recovery, Segment, recover, segment_path
+from workbench.storage.log_recovery import Recovered, Recovery, Segment, recover
+from workbench.storage.log_reset import begin_reset, create_segment, finish_reset, segment_path
 from workbench.storage.log_segment import (
     PAYLOAD_BYTES_MAX,
     RECORD_BYTES,
@@ -53,25 +56,39 @@ class ReplicationLog:
         self._old: OpenFile | None = None  # the earlier segment that was read last
         self.recovery = recovered.recovery
         if not self._segments:
-            self._segments.append(self._create_segment(1))
+            self._segments.append(self._create_segment(1, 0))
         self._file = files.open_append(self._segments[-1].path)
         self._durable_index = self._segments[-1].last_index
 
     @classmethod
     def open(
-        cls, files: Files, directory: Path, *, identity: bytes, segment_bytes_max: int, known_durable_index: int = 0
+        cls,
+        files: Files,
+        directory: Path,
+        *,
+        identity: bytes,
+        segment_bytes_max: int,
+        known_durable_index: int = 0,
+        covered_index: int = 0,
     ) -> ReplicationLog:
         """Open the log in `directory`, or begin one. What it holds afterwards is durable; what was cut is reported
         in `recovery`.
 
         `identity` is 1 to 32 bytes that no other log has. `known_durable_index` is an entry that the caller knows to
-        have been durable (the one that the database has applied): a log that ends before it is damaged.
+        have been durable (the one that the database has applied): a log that ends before it is damaged. So is one that
+        begins behind the entry that follows `covered_index`, the last one that a snapshot covers.
 
         Raises `LogCorruption`, `ConfigurationError` for a log of another identity or version, `StorageError`,
         `OSError` when the disk is full.
         """
         files.make_directory(directory)
-        recovered = recover(files, directory, identity=identity, known_durable_index=known_durable_index)
+        recovered = recover(
+            files,
+            directory,
+            identity=identity,
+            known_durable_index=known_durable_index,
+            covered_index=covered_index,
+        )
         return cls(files, directory, identity, segment_bytes_max, recovered)
 
     @property
@@ -81,12 +98,12 @@ class ReplicationLog:
 
     @property
     def last(self) -> tuple[int, int]:
-        """(term, index) of the last entry, durable or not; (0, 0) when there is none."""
-        return (self._terms[-1][1] if self._terms else 0, self._segments[-1].last_index)
+        """(term, index) of the last entry, durable or not; of the one before the first when there is none."""
+        return (self._terms[-1][1] if self._terms else self._segments[0].previous_term, self._segments[-1].last_index)
 
     @property
     def term_starts(self) -> list[tuple[int, int]]:
-        """(term, index of its first entry) for each term in the log, oldest first."""
+        """(term, index of its first entry) for each term that begins in the log, oldest first."""
         return [(term, first) for first, term in self._terms]
 
     @property
@@ -103,12 +120,14 @@ class ReplicationLog:
         if not records:
             return
         size = self._check_sequence(records)
+        last_term = self.last[0]
         segment = self._segments[-1]
         if segment.offsets and segment.end + size > self._segment_bytes_max:
             segment = self._roll_over()
         data, offsets = encode_records(
             records, seed=segment.seed, offset=segment.end, durable_index=self._durable_index
         )
+        hit("log.append.before_write")
         try:
             self._file.append(data)
         except OSError:
@@ -116,24 +135,28 @@ class ReplicationLog:
             self._file.truncate(segment.end)
             self.sync()
             raise
+        hit("log.append.after_write")
         segment.offsets.extend(offsets)
         segment.end += len(data)
         for record in records:
-            if not self._terms or record.term > self._terms[-1][1]:
+            if record.term > last_term:
+                last_term = record.term
                 self._terms.append((record.index, record.term))
 
     def sync(self) -> None:
         """Make everything appended durable. Raises `StorageError`; the log is unusable then."""
         self._file.sync()
+        hit("log.sync.after")
         self._durable_index = self._segments[-1].last_index
 
     def term_at(self, index: int) -> int | None:
-        """Term of the entry at `index`; 0 at index 0, before the first entry; `None` where there is no entry."""
+        """Term of the entry at `index`, also of the one just before the first; 0 at index 0; `None` elsewhere."""
         if index == 0:
             return 0
-        if not self.first_index <= index <= self._segments[-1].last_index:
+        if not self.first_index - 1 <= index <= self._segments[-1].last_index:
             return None
-        return self._terms[bisect_right(self._terms, index, key=lambda start: start[0]) - 1][1]
+        begun = bisect_right(self._terms, index, key=lambda start: start[0])
+        return self._terms[begun - 1][1] if begun else self._segments[0].previous_term
 
     def read(self, first_index: int, *, bytes_max: int, count_max: int) -> list[Record]:
         """Entries from `first_index` on: at most `count_max`, and `bytes_max` bytes as stored, but always at least
@@ -166,6 +189,7 @@ class ReplicationLog:
             raise ValueError(f"truncate after {after_index}; the log ends at {self._segments[-1].last_index}")
         if after_index == self._segments[-1].last_index:
             return
+        hit("log.truncate.before")
         self._close_old()
         while after_index < self._segments[-1].first_index and len(self._segments) > 1:
             # Newest first and one by one: a power loss in between must not leave a hole.
@@ -174,6 +198,7 @@ class ReplicationLog:
             self._files.remove(segment.path)
             self._files.sync_directory(self._directory)
             self._file = self._files.open_append(self._segments[-1].path)
+            hit("log.truncate.segment_removed")
         while self._terms and self._terms[-1][0] > after_index:
             self._terms.pop()
         segment = self._segments[-1]
@@ -182,7 +207,42 @@ class ReplicationLog:
             segment.end = segment.offsets[kept]
             del segment.offsets[kept:]
             self._file.truncate(segment.end)
+            hit("log.truncate.after_cut")
         self.sync()
+
+    def drop(self, through_index: int, bytes_kept: int) -> int:
+        """Drop whole segments at the beginning, durably: those that end at or before `through_index`, which a snapshot
+        covers, while at least `bytes_kept` bytes stay; the last segment always does. Returns the new first index."""
+        hit("log.drop.before")
+        size = sum(segment.end for segment in self._segments)
+        while len(self._segments) > 1:
+            oldest = self._segments[0]
+            if oldest.last_index > through_index or size - oldest.end < bytes_kept:
+                break
+            # Oldest first and one by one: a power loss in between must not leave a hole.
+            if self._old is not None and self._old.path == oldest.path:
+                self._close_old()
+            self._files.remove(oldest.path)
+            self._files.sync_directory(self._directory)
+            hit("log.drop.segment_removed")
+            size -= oldest.end
+            del self._segments[0]
+            while self._terms and self._terms[0][0] < self.first_index:
+                del self._terms[0]
+        return self.first_index
+
+    def reset(self, term: int, index: int) -> None:
+        """Drop everything, durably, and go on behind the entry (`term`, `index`), which a snapshot covers. An
+        interrupted reset leaves the log as it was, or the new, empty one. Raises `StorageError`."""
+        self.close()
+        begin_reset(self._files, self._directory, encode_header(self._identity, index + 1, term))
+        finish_reset(self._files, self._directory)
+        path = segment_path(self._directory, index + 1)
+        seed = segment_seed(encode_header(self._identity, index + 1, term))
+        self._segments = [Segment(path, index + 1, term, seed)]
+        self._terms = []
+        self._file = self._files.open_append(path)
+        self._durable_index = index
 
     def close(self) -> None:
         """Release the files; syncs nothing."""
@@ -206,27 +266,18 @@ class ReplicationLog:
     def _roll_over(self) -> Segment:
         """Begin a new segment behind the last one, whose content becomes durable first."""
         self.sync()
-        segment = self._create_segment(self._segments[-1].last_index + 1)
+        last_term, last_index = self.last
+        segment = self._create_segment(last_index + 1, last_term)
         self._file.close()
         self._file = self._files.open_append(segment.path)
         self._segments.append(segment)
         return segment
 
-    def _create_segment(self, first_index: int) -> Segment:
-        """A new segment file, durable with its name; nothing is left of it when the disk is full."""
-        header = encode_header(self._identity, first_index, self._terms[-1][1] if self._terms else 0)
+    def _create_segment(self, first_index: int, previous_term: int) -> Segment:
+        header = encode_header(self._identity, first_index, previous_term)
         path = segment_path(self._directory, first_index)
-        file = self._files.open_append(path)
-        try:
-            file.append(header)
-            file.sync()
-        except OSError:
-            self._files.remove(path)
-            raise
-        finally:
-            file.close()
-        self._files.sync_directory(self._directory)
-        return Segment(path, first_index, segment_seed(header))
+        create_segment(self._files, path, header)
+        return Segment(path, first_index, previous_term, segment_seed(header))
 
     def _read_run(self, segment: Segment, first_index: int, count: int) -> list[Record]:
         """`count` records of one segment, by one system call, their checksums verified."""
