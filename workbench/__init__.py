@@ -10,8 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from workbench.client.tokens import Token
     from workbench.cluster.cluster import Cluster
-    from workbench.config import AckPolicy, ClusterConfig, Limits, Timing
+    from workbench.config import AckPolicy, ClusterConfig, Limits, Protections, Timing
     from workbench.facade import Run, experiment, experiments
 
 __version__ = "0.1.0"
@@ -21,8 +22,10 @@ _HOMES = {
     "Cluster": "workbench.cluster.cluster",
     "ClusterConfig": "workbench.config",
     "Limits": "workbench.config",
+    "Protections": "workbench.config",
     "Run": "workbench.facade",
     "Timing": "workbench.config",
+    "Token": "workbench.client.tokens",
     "experiment": "workbench.facade",
     "experiments": "workbench.facade",
 }
@@ -32,8 +35,10 @@ __all__ = [
     "Cluster",
     "ClusterConfig",
     "Limits",
+    "Protections",
     "Run",
     "Timing",
+    "Token",
     "experiment",
     "experiments",
 ]

@@ -237,6 +237,10 @@ class ClientConnection:
 
     # Leaders.
 
+    def heard_of_leader(self, leader: str, term: int) -> None:
+        """Whoever runs the cluster has seen `leader` lead in `term`."""
+        self._learn(leader, term)
+
     def _learn(self, leader: str, term: int, *, is_news: bool = False) -> None:
         """Somebody believes in `leader`. Who knows of none, or of an older one, tells nothing new."""
         if not leader or term < self.term:

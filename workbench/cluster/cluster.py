@@ -99,9 +99,11 @@ class Cluster:
     async def _start(self) -> None:
         self.directory = self._make_directory()
         self._broker = await self._exit.enter_async_context(await Broker.start(self.config.broker, self.logs))
-        connection = await ClientConnection.open(self._broker.url, self.cluster_id, self.config.replica_names)
+        names = self._started.names if self._started is not None else self.config.replica_names
+        connection = await ClientConnection.open(self._broker.url, self.cluster_id, names)
         self._exit.push_async_callback(connection.close)
-        self._started = replicas = Replicas(self.config, self.cluster_id, self.directory, self._broker, connection)
+        replicas = Replicas(self.config, self.cluster_id, self.directory, self._broker, connection, names)
+        self._started = replicas
         self._changes = Changes(replicas)
         self._links = LinkFaults(replicas, self.config.follower_delay_ms)
         connection.known_trouble = replicas.trouble

@@ -31,17 +31,24 @@ _STOP_S = 5.0
 
 
 class Replicas:
-    """The processes of the replicas of `config`, whose files are below `directory`."""
+    """The processes of the replicas of `config`, whose files are below `directory`. `names`: those that there are, if
+    they are not the first ones any more."""
 
     def __init__(
-        self, config: ClusterConfig, cluster_id: str, directory: Path, broker: Broker, connection: ClientConnection
+        self,
+        config: ClusterConfig,
+        cluster_id: str,
+        directory: Path,
+        broker: Broker,
+        connection: ClientConnection,
+        names: tuple[str, ...] = (),
     ) -> None:
         self._config = config
         self._cluster_id = cluster_id
         self._directory = directory
         self._broker = broker
         self.connection = connection
-        self.names: tuple[str, ...] = config.replica_names
+        self.names = names or config.replica_names
         """The replicas that there are, in the order in which they came."""
         self._processes: dict[str, ChildProcess] = {}
 

@@ -31,6 +31,7 @@ from workbench.experiments.cells import (
     measure_load,
     records,
     started_cluster,
+    timing_for,
 )
 from workbench.experiments.parameters import parameter
 
@@ -98,6 +99,7 @@ async def conduct(context: Context, parameters: Parameters) -> Outcome:
             followers=parameters.followers,
             log_format=parameters.log_format,
             ack=AckPolicy.parse(ack),
+            timing=timing_for(max(parameters.follower_delay_ms)),
         ) as cluster:
             for delay, policy in each:
                 name = cell_name(ack=ack, read_policy=policy, follower_delay_ms=delay)

@@ -30,6 +30,7 @@ from workbench.experiments.cells import (
     lost_writes_verdict,
     measure_load,
     started_cluster,
+    timing_for,
 )
 from workbench.experiments.parameters import parameter
 from workbench.metrics import latencies_ms
@@ -75,6 +76,7 @@ async def conduct(context: Context, parameters: Parameters) -> Outcome:
             followers=followers,
             log_format=parameters.log_format,
             ack=AckPolicy.parse(ack),
+            timing=timing_for(max(parameters.follower_delay_ms)),
         ) as cluster:
             for delay in parameters.follower_delay_ms:
                 cell = cell_name(ack=ack, followers=followers, follower_delay_ms=delay)

@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from workbench import config_file
+from workbench import config_file, failpoints
 from workbench.config import ReplicaConfig
 from workbench.errors import WorkbenchError
 from workbench.event_loop import run_in_loop
@@ -57,6 +57,8 @@ async def run(config: ReplicaConfig) -> None:
     """Run one replica until SIGTERM. Raises what ended it otherwise."""
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    if config.failpoint:
+        failpoints.arm(config.failpoint)
     driver = ReplicaDriver(config)
     identifier = f"{config.cluster_id}-{config.name}"
     async with await connect_mqtt(config.broker_url, identifier=identifier, handler=driver.receive) as transport:
