@@ -33,6 +33,7 @@ class Seen:
 
     def has_read(self, position: Position, contained: Token) -> None:
         """A read saw everything up to `position`, and was shown to see all of `contained`."""
+        contained = contained.including(position)
         self.written = _newest(self.written) if _all_in(self.written, contained) else self.written
         self.read = _beyond(self.read, position, contained)
         self.everything = _beyond(self.everything, position, contained)
@@ -43,7 +44,8 @@ class Seen:
 
 
 def _all_in(token: Token, contained: Token) -> bool:
-    return all(position in contained.positions for position in token.positions)
+    """Whether whoever has seen `contained` has seen `token`: within a term, the newer position stands for the older."""
+    return token | contained == contained
 
 
 def _newest(token: Token) -> Token:
