@@ -46,6 +46,8 @@ def test_types_and_defaults():
         ({"invoked_ns": None}, "no invoked_ns"),
         ({"invoked_ns": None, "outcome": "fail"}, "but no invoked_ns"),
         ({"index": -1}, "a negative index"),
+        ({"sequence": -1}, "a negative sequence"),
+        ({"identifier": -1}, "a negative identifier"),
         ({"colour": 1}, "not an operation"),
     ],
 )
@@ -94,6 +96,8 @@ def tables(draw):
                 "intended_ns": draw(st.integers(0, invoked)),
                 "invoked_ns": invoked,
                 "completed_ns": completed,
+                "sequence": draw(st.integers(0, 3)),
+                "identifier": draw(st.sampled_from([0, 7, 2**48 - 1])),
             }
         )
     return operations_frame(rows)

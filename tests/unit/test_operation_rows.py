@@ -8,12 +8,21 @@ import pytest
 
 from workbench.errors import HistoryError
 from workbench.history import read_operations
-from workbench.operation_rows import COLUMNS, OperationRow, OperationRowsWriter, read_rows
+from workbench.operation_rows import (
+    COLUMNS,
+    ROWS_VERSION,
+    OperationRow,
+    OperationRowsWriter,
+    read_rows,
+    read_rows_header,
+)
 
 ROWS = [
     OperationRow(operation=1, kind="write", key="k", value=2**62 + 1, outcome="ok", invoked_ns=5, completed_ns=9),
     OperationRow(operation=2, kind="read", key="ключ\n", outcome="info", error='a "timeout"', invoked_ns=6),
-    OperationRow(operation=3, kind="write", key="k", value=-3, outcome="fail", intended_ns=7),
+    OperationRow(
+        operation=3, kind="write", key="k", value=-3, outcome="fail", intended_ns=7, identifier=2**47, sequence=4
+    ),
 ]
 
 
@@ -31,6 +40,28 @@ def test_rows_come_back_as_written(tmp_path):
     assert frame["value"].tolist()[0] == 2**62 + 1
     assert frame["value"].isna().tolist() == [False, True, False]
     assert frame["completed_ns"].isna().tolist() == [False, True, True]
+
+
+def test_the_header_can_be_read_while_the_file_is_written(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    with OperationRowsWriter(path, start_ns=2**61) as writer:
+        writer.write_many(ROWS)
+        writer.flush()
+        assert read_rows_header(path) == (ROWS_VERSION, 2**61)
+    assert read_rows_header(path).start_ns == 2**61
+    with OperationRowsWriter(path):
+        pass
+    assert read_rows_header(path).start_ns == 0
+
+
+def test_a_header_of_another_kind_is_refused(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    for line in (b"", b"[]\n", b'{"rows_version": 1}\n', path.name.encode()):
+        path.write_bytes(line)
+        with pytest.raises(HistoryError, match="line 1"):
+            read_rows_header(path)
+    with pytest.raises(HistoryError, match="No such file"):
+        read_rows_header(tmp_path / "absent")
 
 
 def test_no_rows(tmp_path):

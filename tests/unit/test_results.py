@@ -200,6 +200,17 @@ def test_what_is_not_a_run_folder_is_refused_with_a_reason(tmp_path):
         RunFolder.open(newer)
 
 
+def test_operations_of_schema_1_lack_names_of_writes(tmp_path):
+    run = complete(tmp_path)
+    old = OPERATIONS.drop(columns=["sequence", "identifier"])
+    old.to_parquet(run.path / "operations.parquet", index=False)
+    with pytest.raises(HistoryError, match="lacks the column sequence, identifier"):
+        _ = RunFolder.open(run.path).operations
+    info = json.loads((run.path / "run.json").read_text())
+    (run.path / "run.json").write_text(json.dumps(info | {"schema_version": 1}))
+    assert_frame_equal(RunFolder.open(run.path).operations, OPERATIONS)
+
+
 def test_damaged_files_are_named(tmp_path):
     run = complete(tmp_path)
     (run.path / "operations.parquet").write_bytes(b"PAR1")
