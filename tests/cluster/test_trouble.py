@@ -66,7 +66,8 @@ async def test_a_stopped_cluster_starts_again_on_its_directory(tmp_path: Path) -
         await (await cluster.session()).write("CREATE TABLE kv (k)")
     async with cluster:
         assert (await (await cluster.session()).read("SELECT count(*) FROM kv")).rows == ((0,),)
-        assert {status.term for status in await cluster.replicas()} == {2}
+        (term,) = {status.term for status in await cluster.replicas()}
+        assert term >= 2, "no leader resumes its term"
 
 
 @pytest.mark.parametrize("broker", BROKERS)
@@ -104,12 +105,17 @@ async def test_whoever_is_down_is_named_with_the_reason() -> None:
         await cluster.kill("replica-2")
         await cluster.pause("replica-3")
         leader, killed, paused = await cluster.replicas()
-        assert leader.reason == "writes wait: sync needs 2 of 2 followers, replica-2, replica-3 are down"
+        assert leader.reason == (
+            "writes wait: 1 of 3 members are up, and a leader needs a majority of 2; replica-2, replica-3 are down"
+        )
         assert killed.reason == "replica-2 was ended by SIGKILL"
         assert paused.reason == "replica-3 is paused"
         with pytest.raises(IndefiniteError, match="replica-2 was ended by SIGKILL; replica-3 is paused"):
             await session.write("CREATE TABLE kv (k)")
         await cluster.resume("replica-3")
+        await cluster.wait_for_leader()
+        (reason,) = [status.reason for status in await cluster.replicas() if status.role == "leader"]
+        assert reason == "writes wait: sync needs 2 of 2 followers, replica-2 is down"
         await cluster.restart("replica-2")
         assert [status.reason for status in await cluster.replicas()] == ["", "", ""]
 
@@ -157,10 +163,11 @@ async def test_messages_of_the_wrong_kind_are_dropped_and_counted() -> None:
     strange: list[messages.Message] = [
         messages.ReplyBatch("x", "y"),
         messages.Inspect(1, "nobody"),
-        messages.Appoint(1, "nobody"),
-        messages.Progress(1, "replica-9", 1, 1, 1),
-        messages.AppendEntries(9, "replica-9", Position(1, 1), 1, 1),
+        messages.Campaign(1, "nobody"),
+        messages.SetLinks(1, "nobody", 5),
+        messages.LeaderNews(9, "replica-9"),
     ]
+    misdirected = messages.Fetch(1, "replica-9", Position(1, 1))
     async with running(followers=1, ack=AckPolicy.sync()) as cluster:
         session = await cluster.session()
         topics = Topics(cluster.cluster_id)
@@ -168,12 +175,14 @@ async def test_messages_of_the_wrong_kind_are_dropped_and_counted() -> None:
             for message in strange:
                 for name in cluster.config.replica_names:
                     vandal.publish(topics.replica_inbox(name), encode(message))
+            vandal.publish(topics.replica_inbox("replica-1"), encode(misdirected))
             vandal.publish(
                 topics.replica_inbox("replica-1"), encode(messages.ClientBatch("v", (Transaction(1, 1, ()),)))
             )
         await session.write("CREATE TABLE kv (k)")
         statuses = await cluster.replicas()
         assert [status.counters["bad_messages"] for status in statuses] == [len(strange)] * 2
+        assert statuses[0].counters["refused_messages"] == 1
         assert [(status.role, status.term) for status in statuses] == [("leader", 1), ("follower", 1)]
 
 

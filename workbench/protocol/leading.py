@@ -319,7 +319,8 @@ class Leading:
             self._reads.confirm(confirmed_ns(at, followers))
         met = acknowledged_index(state.ack, durable=state.durable, applied=state.applied, followers=followers)
         index = self._downgrade.acknowledged_index(met, at)
-        if index < self._term_start or not self._has_authority(at):
+        is_new = index > self._acknowledged or self._unacknowledged.begins_by(index)
+        if index < self._term_start or not is_new or not self._has_authority(at):
             return
         self._acknowledged = max(self._acknowledged, index)
         self._reply(self._unacknowledged.pop_up_to(index))

@@ -64,6 +64,8 @@ class Followers:
 
     def __init__(self, names: Iterable[str], last_index: int, at: int) -> None:
         self._by_name = {name: FollowerProgress(name, last_index, at) for name in names}
+        self.members = list(self._by_name.values())
+        """Those that count."""
 
     def __iter__(self) -> Iterator[FollowerProgress]:
         return iter(self._by_name.values())
@@ -74,11 +76,6 @@ class Followers:
     def get(self, name: str) -> FollowerProgress | None:
         """The follower of that name, if it is one."""
         return self._by_name.get(name)
-
-    @property
-    def members(self) -> list[FollowerProgress]:
-        """Those that count."""
-        return [follower for follower in self._by_name.values() if not follower.joining]
 
     @property
     def joining(self) -> tuple[str, ...]:
@@ -97,10 +94,12 @@ class Followers:
             follower.joining = False
         for name in [one.name for one in self.members if one.name not in names]:
             del self._by_name[name]
+        self.members = [follower for follower in self._by_name.values() if not follower.joining]
 
     def drop(self, name: str) -> None:
-        """Follow it no more."""
-        self._by_name.pop(name, None)
+        """Follow a replica that was to join no more."""
+        assert name in self.joining, f"{name} is a member"
+        del self._by_name[name]
 
 
 class ShippedWindow:

@@ -124,6 +124,10 @@ class AcknowledgementQueue:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def begins_by(self, index: int) -> bool:
+        """Whether anything waits for an entry up to `index`."""
+        return bool(self._entries) and self._entries[0].index <= index
+
     @property
     def oldest(self) -> Unacknowledged | None:
         """The first entry that somebody waits for."""
