@@ -71,7 +71,7 @@ POINTS = {
     "rollback.before_write": "dropped entries are about to be written where people can read them",
     "rollback.after_write": "they stand there, durably, and are not dropped yet",
     "rewind.before_database": "the database is about to be brought back",
-    "rewind.inside": "its changes were undone, and nothing is committed",
+    "rewind.half": "its changes were undone, or it was taken away, and nothing is committed",
     "rewind.before_log": "it is back, durably, and the log not yet cut",
     "rewind.after": "both are back",
 }  # fmt: skip
@@ -102,7 +102,7 @@ def hit(name: str) -> None:
 
 
 def _visit(name: str) -> None:
-    global _visits_left
+    global _visits_left  # noqa: PLW0603  one process has one end
     assert name in POINTS, f"failpoint {name!r} is not listed"
     if name == _armed:
         _visits_left -= 1

@@ -103,8 +103,13 @@ class LogFormat(Capture, Protocol):
         """Bring the effects of one body into the open transaction. Raises `CodecError` or `DivergedError`."""
         ...
 
+    def undo(self, body: bytes) -> bool:
+        """Take the effects of one applied body back, in the open transaction; False when it does not say how. Raises as
+        `apply`."""
+        ...
+
     def after_apply(self) -> None:
-        """The transaction with the applied bodies is committed, or rolled back."""
+        """The transaction with the applied or undone bodies is committed, or rolled back."""
         ...
 
 

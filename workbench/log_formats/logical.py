@@ -193,6 +193,15 @@ class LogicalFormat:
                 case Sequences(rows):
                     self._apply_sequences(rows)
 
+    def undo(self, body: bytes) -> bool:
+        parts = decode_body(body).parts
+        if not all(isinstance(part, Changes) for part in parts):
+            return False  # what a schema or a sequence was before is not said
+        for part in reversed(parts):
+            assert isinstance(part, Changes)
+            self._apply_changes(apsw.Changeset.invert(part.changeset))
+        return True
+
     def after_apply(self) -> None:
         self._refresh_schema()
         if self._has_virtual_tables:

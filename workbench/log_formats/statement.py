@@ -127,5 +127,8 @@ class StatementFormat:
                 except (apsw.Error, ValueError, OverflowError) as error:
                     raise diverged(f"replay {texts[call.text]!r:.200}", error) from error
 
+    def undo(self, body: bytes) -> bool:
+        return False  # a statement does not say what it replaced
+
     def after_apply(self) -> None:
         """SQLite itself changed the rows: its caches are right."""

@@ -27,6 +27,14 @@ class Counters:
     reads: int = 0
     entries_sent_again: int = 0
     """Entries read back from the log for followers that fetch."""
+    rewinds: int = 0
+    rewinds_by_rebuild: int = 0
+    """Those of them for which the database had to be made anew."""
+    entries_rolled_back: int = 0
+    """Entries of the own log that were dropped by rewinds and installations; they stand in `rollback/`."""
+    snapshots_made: int = 0
+    snapshots_installed: int = 0
+    snapshot_bytes_sent: int = 0
     messages_in: int = 0
     messages_out: int = 0
     bytes_in: int = 0

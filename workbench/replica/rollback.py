@@ -17,7 +17,7 @@ from workbench.storage.files import Files
 
 def write_rollback(files: Files, directory: Path, to: Position, dropped: Iterable[LoggedEntry]) -> Path:
     """Write the dropped entries durably; return the file, whose name tells the position that was kept."""
-    directory.mkdir(exist_ok=True)
+    files.make_directory(directory)
     lines = [json.dumps(_describe(logged)) for logged in dropped]
     number = len(list(directory.iterdir())) + 1
     path = directory / f"{number:04d}-after-{to}.jsonl"

@@ -1,7 +1,7 @@
 """The one thread on which a replica's storage works, so that heartbeats never wait for a disk or a long statement.
 
-Effects are carried out in the order in which they were submitted. Answers, and the error that ends everything,
-come back on the event loop.
+Effects are carried out in the order in which they were submitted. The copying for a snapshot has a thread beside it,
+which asks for a turn between them. Answers, and the error that ends everything, come back on the event loop.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class StorageThread:
         self._failed = failed
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        storage.wake_by(lambda: self._jobs.put(self._proceed))
         self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
         self._thread.start()
 
@@ -64,6 +65,10 @@ class StorageThread:
                 self._deliver(answers)
                 answers = []
         if answers:
+            self._deliver(answers)
+
+    def _proceed(self) -> None:
+        if answers := self._storage.proceed():
             self._deliver(answers)
 
     def _deliver(self, answers: Sequence[StorageAnswer]) -> None:

@@ -4,16 +4,18 @@ A store is synchronous and belongs to one thread. It never decides anything abou
 what to execute, commit, apply or read, and the driver calls the store in that order.
 
 Ordering contract, for the leader: `execute` -> (the entry is appended to the replication log and synced) ->
-`commit`. Between `execute` and `commit` no other call but `abandon` is allowed, so nobody reads what is not logged.
+`commit`. Between `execute` and `commit` no other call but `abandon` and `end_copy` is allowed, so nobody reads what is
+not logged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from workbench.protocol.messages import Entry, Position, Statement, Transaction
 from workbench.protocol.outcomes import Execution, QueryResult, Refused
+from workbench.storage.database_copy import DatabaseCopy
 
 __all__ = ["Execution", "QueryResult", "Refused", "Store"]
 
@@ -47,6 +49,25 @@ class Store(Protocol):
 
         Raises `DivergedError` where an entry does not fit the database.
         """
+        ...
+
+    def rewind(self, to: Position, dropped: Iterable[Entry]) -> bool:
+        """Take back everything behind `to`, durably: `dropped` are the applied entries there, newest first.
+
+        False when this cannot be done, or not soundly; the database is to be made anew then. Whoever calls this has
+        ended a copy before.
+        """
+        ...
+
+    def begin_copy(self) -> DatabaseCopy:
+        """Hold the main file still, as of `applied`, for a copy of it. One at a time.
+
+        Raises `CopyRefused` when the main file cannot be made to hold everything.
+        """
+        ...
+
+    def end_copy(self) -> None:
+        """The copy is finished, or given up: the main file may change again."""
         ...
 
     def query(self, statement: Statement) -> QueryResult:

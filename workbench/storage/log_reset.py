@@ -44,10 +44,12 @@ def create_segment(files: Files, path: Path, header: bytes) -> None:
     hit("log.segment.after_create")
 
 
-def begin_reset(files: Files, directory: Path, header: bytes) -> None:
-    """Say durably that the log in `directory` begins with an empty segment of `header`."""
+def reset_log(files: Files, directory: Path, header: bytes) -> None:
+    """Let the log in `directory`, which nobody has open, be one empty segment of `header`, durably."""
+    files.make_directory(directory)
     files.write_atomically(directory / RESET_NAME, header)
     hit("log.reset.begun")
+    finish_reset(files, directory)
 
 
 def finish_reset(files: Files, directory: Path) -> None:

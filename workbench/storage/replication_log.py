@@ -9,7 +9,7 @@ A full disk raises `OSError` (`files.is_disk_full`) from `append`: the log is th
 when there is room. Every other failure of the disk is a `StorageError`, and ends the replica.
 
 A log begins with entry 1, or behind entries that a snapshot covers: `drop` removes whole segments at its beginning,
-`reset` lets it begin anew. `log_segment.py` has the bytes, `log_recovery.py` what opening does about a torn tail,
+`reset` begins it anew. `log_segment.py` has the bytes, `log_recovery.py` what opening does about a torn tail,
 `log_reset.py` how a log begins anew.
 """
 
@@ -24,7 +24,7 @@ from workbench.errors import LogCorruption
 from workbench.failpoints import hit
 from workbench.storage.files import Files, OpenFile
 from workbench.storage.log_recovery import Recovered, Recovery, Segment, recover
-from workbench.storage.log_reset import begin_reset, create_segment, finish_reset, segment_path
+from workbench.storage.log_reset import create_segment, reset_log, segment_path
 from workbench.storage.log_segment import (
     PAYLOAD_BYTES_MAX,
     RECORD_BYTES,
@@ -231,18 +231,12 @@ class ReplicationLog:
                 del self._terms[0]
         return self.first_index
 
-    def reset(self, term: int, index: int) -> None:
-        """Drop everything, durably, and go on behind the entry (`term`, `index`), which a snapshot covers. An
-        interrupted reset leaves the log as it was, or the new, empty one. Raises `StorageError`."""
-        self.close()
-        begin_reset(self._files, self._directory, encode_header(self._identity, index + 1, term))
-        finish_reset(self._files, self._directory)
-        path = segment_path(self._directory, index + 1)
-        seed = segment_seed(encode_header(self._identity, index + 1, term))
-        self._segments = [Segment(path, index + 1, term, seed)]
-        self._terms = []
-        self._file = self._files.open_append(path)
-        self._durable_index = index
+    @staticmethod
+    def reset(files: Files, directory: Path, *, identity: bytes, term: int, index: int) -> None:
+        """Drop everything in `directory`, durably, so that the log goes on behind the entry (`term`, `index`), which a
+        snapshot covers. To be called while no log is open there. An interrupted reset leaves the log as it was, or the
+        new, empty one. Raises `StorageError`."""
+        reset_log(files, directory, encode_header(identity, index + 1, term))
 
     def close(self) -> None:
         """Release the files; syncs nothing."""

@@ -11,31 +11,37 @@ One connection, which owns the database exclusively, and one thread. Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import apsw
 
 from workbench.config import Limits, LogFormatName
-from workbench.errors import ConfigurationError, DivergedError, StorageError
+from workbench.errors import CodecError, ConfigurationError, DivergedError, StorageError
+from workbench.failpoints import hit
 from workbench.log_formats.base import INTERNAL_PREFIX, LogFormat, run
 from workbench.log_formats.logical import LogicalFormat
 from workbench.log_formats.statement import StatementFormat
 from workbench.protocol.messages import Entry, Member, Position, Statement, Transaction
 from workbench.storage.base import Execution, QueryResult, Store
 from workbench.storage.client_policy import one_line
+from workbench.storage.database_copy import WAL_BYTES_MAX, CopyRefused, DatabaseCopy
 from workbench.storage.digest import database_digest
-from workbench.storage.files import Files, LocalFiles
+from workbench.storage.files import Files, LocalFiles, OpenFile
 from workbench.storage.groups import GroupRunner, refusals, refuse_all, too_long
 from workbench.storage.sqlite_connection import (
     DATABASE_NAME,
     check_follows,
     check_page_size,
+    checkpoint,
     not_applied,
     open_connection,
 )
 from workbench.storage.sqlite_wal import WalStore
 from workbench.storage.wal_files import POSITION_NAME
+
+_logger = logging.getLogger(__name__)
 
 _CHECKPOINT_BYTES = 16 * 1024 * 1024
 """Length of SQLite's own log at which a commit checkpoints, and syncs: some 20 ms, so not too often."""
@@ -65,7 +71,7 @@ def open_store(
             f"{directory} holds a database of the wal log format, not {log_format}",
             hint="all replicas of a cluster use one log format",
         )
-    store = TransactionalStore(directory, log_format, limits, page_size)
+    store = TransactionalStore(directory, log_format, limits, page_size, files)
     files.sync_directory(directory)
     return store
 
@@ -73,8 +79,15 @@ def open_store(
 class TransactionalStore:
     """`Store` for log formats whose entries are executed or applied in a transaction of SQLite."""
 
-    def __init__(self, directory: Path, log_format: LogFormatName, limits: Limits, page_size: int) -> None:
+    def __init__(
+        self, directory: Path, log_format: LogFormatName, limits: Limits, page_size: int, files: Files
+    ) -> None:
         self._directory = directory
+        self._files = files
+        self._page_size = page_size
+        self._copy: DatabaseCopy | None = None
+        self._main_file: OpenFile | None = None  # once open, it stays so: see `files.py` on locks
+        self._wal_frames = 0
         self._name = log_format
         self._pending: Position | None = None
         self._leads: bool | None = None
@@ -125,6 +138,7 @@ class TransactionalStore:
         except apsw.Error as error:
             raise StorageError(f"cannot commit entry {self._pending}: {one_line(error)}") from error
         self._applied, self._pending = self._pending, None
+        self._bound_copy()
 
     def abandon(self) -> None:
         self._pending = None
@@ -135,26 +149,80 @@ class TransactionalStore:
         if not entries:
             return
         check_follows(self._applied, entries, self._name)
-        if any(entry.kind for entry in entries):
+        if any(entry.changes_data for entry in entries):
             self._take_role(leads=False)
         entry = entries[0]
         self._cursor.execute("BEGIN IMMEDIATE")
         try:
             for entry in entries:
-                if entry.kind:
+                if entry.changes_data:
                     self._format.apply(entry.body)
                     if not self._connection.in_transaction:
                         raise DivergedError("the entry ended the transaction in which it was applied")
+            hit("apply.half")
             self._write_position(entry.position)
             self._cursor.execute("COMMIT")
         except BaseException as error:
-            if self._connection.in_transaction:
-                self._cursor.execute("ROLLBACK")
-            self._format.after_apply()
+            self._roll_back_apply()
             raise not_applied(entry, error) from error
         self._format.after_apply()
         self._runner.schema_may_have_changed()
         self._applied = entry.position
+        self._bound_copy()
+
+    def rewind(self, to: Position, dropped: Iterable[Entry]) -> bool:
+        assert self._pending is None, "the executed group must be committed or abandoned first"
+        assert self._copy is None, "a copy must be ended first"
+        self._take_role(leads=False)
+        self._cursor.execute("BEGIN IMMEDIATE")
+        try:
+            if not all(self._format.undo(entry.body) for entry in dropped if entry.changes_data):
+                self._roll_back_apply()
+                return False
+            hit("rewind.half")
+            self._write_position(to)
+            self._cursor.execute("COMMIT")
+            self._format.after_apply()
+            self._applied = to
+            checkpoint(self._connection)
+        except (apsw.Error, CodecError, CopyRefused, DivergedError) as error:
+            self._roll_back_apply()
+            _logger.warning("cannot take back the changes behind %s, so the database is made anew: %s", to, error)
+            return False
+        return True
+
+    # A copy of the main file.
+
+    def begin_copy(self) -> DatabaseCopy:
+        assert self._pending is None, "the executed group must be committed or abandoned first"
+        assert self._copy is None, "one copy at a time"
+        path = self._directory / DATABASE_NAME
+        try:
+            checkpoint(self._connection)
+            self._connection.set_wal_hook(self._note_frames)  # in the place of SQLite's own, which checkpoints
+        except apsw.Error as error:
+            raise StorageError(f"cannot checkpoint {path}: {one_line(error)}") from error
+        if self._main_file is None:
+            self._main_file = self._files.open(path)
+        size = path.stat().st_size
+        self._copy = DatabaseCopy(self._main_file, size=size, page_size=self._page_size, position=self._applied)
+        return self._copy
+
+    def end_copy(self) -> None:
+        self._copy = None
+        self._connection.wal_autocheckpoint(_CHECKPOINT_BYTES // self._page_size)
+
+    def _note_frames(self, _connection: apsw.Connection, _database: str, frames: int) -> int:
+        self._wal_frames = frames
+        return apsw.SQLITE_OK
+
+    def _bound_copy(self) -> None:
+        """A copy that takes too long gives way to a checkpoint, which comes with the next commit."""
+        if self._copy is not None and self._wal_frames * self._page_size > WAL_BYTES_MAX and not self._copy.spoilt:
+            self._copy.spoil(f"more than {WAL_BYTES_MAX} bytes were written meanwhile")
+            self._connection.wal_autocheckpoint(_CHECKPOINT_BYTES // self._page_size)
+
+    # Reads.
 
     def query(self, statement: Statement) -> QueryResult:
         assert self._pending is None, "a read would see what is not logged"
@@ -167,10 +235,19 @@ class TransactionalStore:
     def close(self) -> None:
         if self._pending is not None:
             self.abandon()
+        if self._copy is not None:
+            self._copy.spoil("the database was closed")
         try:
             self._connection.close()
         except apsw.Error as error:
             raise StorageError(f"cannot close {self._directory / DATABASE_NAME}: {one_line(error)}") from error
+        if self._main_file is not None:
+            self._main_file.close()
+
+    def _roll_back_apply(self) -> None:
+        if self._connection.in_transaction:
+            self._cursor.execute("ROLLBACK")
+        self._format.after_apply()
 
     def _take_role(self, *, leads: bool) -> None:
         if self._leads is not leads:
@@ -179,6 +256,7 @@ class TransactionalStore:
             self._runner.schema_may_have_changed()
 
     def _write_position(self, position: Position) -> None:
+        hit("position.before_save")
         self._cursor.execute(f'UPDATE {_POSITION_TABLE} SET term = ?, "index" = ?', (position.term, position.index))
 
     def _prepare(self, page_size: int) -> Position:
@@ -187,6 +265,7 @@ class TransactionalStore:
         execute("PRAGMA journal_mode = WAL").fetchall()
         execute("PRAGMA synchronous = NORMAL").fetchall()
         self._connection.wal_autocheckpoint(_CHECKPOINT_BYTES // page_size)
+        execute(f"PRAGMA journal_size_limit = {2 * _CHECKPOINT_BYTES}").fetchall()  # it grows while a copy is made
         names = [name for (name,) in execute("SELECT name FROM sqlite_schema")]
         if names and _POSITION_TABLE not in names:
             raise ConfigurationError(

@@ -13,8 +13,10 @@ import apsw
 
 from workbench.config import LogFormatName
 from workbench.errors import CodecError, ConfigurationError, DivergedError, StorageError
+from workbench.failpoints import hit
 from workbench.protocol.messages import Entry, Position
 from workbench.storage.client_policy import one_line
+from workbench.storage.database_copy import CopyRefused
 
 DATABASE_NAME = "database.sqlite"
 
@@ -46,9 +48,21 @@ def check_follows(applied: Position, entries: Sequence[Entry], kind: LogFormatNa
     for entry in entries:
         if entry.index != index + 1 or entry.term < term:
             raise StorageError(f"entry {entry.position} cannot follow entry {Position(term, index)}")
-        if entry.kind not in ("", kind):
+        if entry.changes_data and entry.kind != kind:
             raise DivergedError(f"entry {entry.position} is in the {entry.kind} log format, this replica in {kind}")
         index, term = entry.index, entry.term
+
+
+def checkpoint(connection: apsw.Connection) -> None:
+    """Move all of the `-wal` into the main file. Raises `CopyRefused` when something holds it back."""
+    hit("checkpoint.before")
+    try:
+        logged, moved = connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    except (apsw.BusyError, apsw.LockedError) as error:
+        raise CopyRefused(f"a checkpoint is held back: {one_line(error)}") from error
+    if logged != moved:
+        raise CopyRefused(f"a checkpoint moved {moved} of {logged} frames only")
+    hit("checkpoint.after")
 
 
 def check_page_size(directory: Path, found: int, wanted: int) -> None:

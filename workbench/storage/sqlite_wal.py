@@ -11,13 +11,16 @@ The replication log is the truth and SQLite's `-wal` is scratch: opening deletes
 - `applied` therefore runs ahead of `durable_applied`, by a bounded number of bytes. The replication log must keep what
   lies between.
 - SQLite notices page writes only after RESET_CACHE, which is a silent no-op while a transaction is open.
+- A copy of the main file is made while commits go to the `-wal`; pages that a follower writes are copied again.
+- A rewind cuts frames off the `-wal`, if it goes back no further than to what the main file holds.
 - A connection that has written frames remembers the size of its `-wal` for good: a leader that steps down checkpoints,
   closes, deletes it and opens anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -25,14 +28,16 @@ import apsw
 
 from workbench.config import Limits
 from workbench.errors import CodecError, StorageError
+from workbench.failpoints import hit
 from workbench.log_formats.wal import WalCapture, decode_body, schema_version
 from workbench.protocol.messages import Entry, Member, Position, Statement, Transaction
 from workbench.storage.base import Execution, QueryResult
 from workbench.storage.client_policy import one_line
+from workbench.storage.database_copy import WAL_BYTES_MAX, CopyRefused, DatabaseCopy
 from workbench.storage.digest import database_digest, page_digests
 from workbench.storage.files import Files, OpenFile
 from workbench.storage.groups import GroupRunner, refusals, refuse_all, too_long
-from workbench.storage.sqlite_connection import check_follows, not_applied, open_connection
+from workbench.storage.sqlite_connection import check_follows, checkpoint, not_applied, open_connection
 from workbench.storage.wal_files import WalFiles
 
 CHECKPOINT_BYTES = 16 * 1024 * 1024
@@ -52,6 +57,11 @@ class WalStore:
         self._limits = limits
         self._page_size = page_size
         self._durable_applied = self._applied = self._files.find_or_create()
+        self._in_main_file = self._applied
+        """The last entry of which the main file has something, be it durable or not; the `-wal` may have more."""
+        self._frames_at: list[tuple[int, int]] = []
+        """(index of an entry, frames up to it) for those in the `-wal`."""
+        self._copy: DatabaseCopy | None = None
         self._pending: Position | None = None
         self._frames_before = 0
         self._has_written = False
@@ -98,7 +108,11 @@ class WalStore:
     def commit(self) -> None:
         assert self._pending is not None, "nothing was executed"
         self._applied, self._pending = self._pending, None
-        if self._capture.length > CHECKPOINT_BYTES:
+        if self._capture.frames:
+            self._frames_at.append((self._applied.index, self._capture.frames))
+        else:
+            self._in_main_file = self._applied
+        if self._capture.length > (CHECKPOINT_BYTES if self._copy is None else WAL_BYTES_MAX):
             self._checkpoint()
 
     def abandon(self) -> None:
@@ -106,28 +120,19 @@ class WalStore:
         if self._pending is None:
             return
         self._pending = None
-        self._close_connection()
-        wal = self._files.layer.open(self._wal_path)
-        try:
-            wal.truncate(self._capture.offset(self._frames_before))
-        except OSError as error:
-            raise StorageError(f"cannot truncate {self._wal_path}: {error.strerror}") from error
-        finally:
-            wal.close()
-        self._open()
-        self._capture.rewind(self._frames_before)
+        self._cut_wal(self._frames_before)
 
     def apply(self, entries: Sequence[Entry]) -> None:
         self._check_idle()
         if not entries:
             return
         check_follows(self._applied, entries, "wal")
-        if self._has_written and any(entry.kind for entry in entries):
+        if self._has_written and any(entry.changes_data for entry in entries):
             self._step_down()
         pages: dict[int, bytes] = {}
         database_pages = 0
         for entry in entries:
-            if entry.kind:
+            if entry.changes_data:
                 try:
                     body = decode_body(entry.body, self._page_size)
                 except CodecError as error:
@@ -138,9 +143,42 @@ class WalStore:
         if database_pages:
             self._write_pages(pages, database_pages)
         self._applied = entries[-1].position
+        if not self._capture.frames:
+            self._in_main_file = self._applied
+            if self._copy is not None:
+                self._copy.position = self._applied
         self._unsynced_entries += len(entries)
-        if self._unsynced_bytes > PERSIST_BYTES or self._unsynced_entries > PERSIST_ENTRIES:
+        if not self._capture.frames and (
+            self._unsynced_bytes > PERSIST_BYTES or self._unsynced_entries > PERSIST_ENTRIES
+        ):
             self._persist()
+
+    def rewind(self, to: Position, dropped: Iterable[Entry]) -> bool:
+        """Cut the frames of what is dropped off the `-wal`, if all of it is there."""
+        self._check_idle()
+        assert self._copy is None, "a copy must be ended first"
+        if to.index < self._in_main_file.index:
+            return False
+        kept = bisect_right(self._frames_at, to.index, key=lambda at: at[0])
+        frames = self._frames_at[kept - 1][1] if kept else 0
+        if frames < self._capture.frames:
+            self._cut_wal(frames)
+        del self._frames_at[kept:]
+        self._applied = to
+        return True
+
+    def begin_copy(self) -> DatabaseCopy:
+        self._check_idle()
+        assert self._copy is None, "one copy at a time"
+        if self._capture.frames:
+            self._checkpoint()
+        self._copy = DatabaseCopy(
+            self._file, size=self._path.stat().st_size, page_size=self._page_size, position=self._in_main_file
+        )
+        return self._copy
+
+    def end_copy(self) -> None:
+        self._copy = None
 
     def query(self, statement: Statement) -> QueryResult:
         self._check_idle()
@@ -161,6 +199,8 @@ class WalStore:
         return page_digests(self._read_pages())
 
     def close(self) -> None:
+        if self._copy is not None:
+            self._copy.spoil("the database was closed")
         if self._pending is None and not self._broken:
             if self._capture.frames:
                 self._checkpoint()
@@ -197,12 +237,19 @@ class WalStore:
     def _checkpoint(self) -> None:
         """Move everything from the `-wal` into the main file. All of it is in the replication log."""
         assert self._pending is None, "a checkpoint would make durable what is not logged"
+        if self._copy is not None:
+            self._copy.spoil("the main file had to take what was written meanwhile")
         try:
-            self._connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            checkpoint(self._connection)
+        except CopyRefused:
+            self._in_main_file = self._applied  # a part of it is there already
+            raise
         except apsw.Error as error:
             self._broken = one_line(error)
             raise StorageError(f"cannot checkpoint {self._path}: {one_line(error)}") from error
         self._capture.restart()
+        self._frames_at.clear()
+        self._in_main_file = self._applied
         self._persist()
 
     def _step_down(self) -> None:
@@ -227,12 +274,15 @@ class WalStore:
             for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
                 adjacent = [number for _, number in run]
                 self._file.pwrite(b"".join([pages[number] for number in adjacent]), (adjacent[0] - 1) * size)
+            hit("apply.half")
             if database_pages != self._file_pages:
                 self._file.truncate(database_pages * size)
                 self._file_pages = database_pages
         except (OSError, StorageError) as error:
             self._broken = one_line(error)
             raise StorageError(f"cannot write pages into {self._path}: {one_line(error)}") from error
+        if self._copy is not None:
+            self._copy.changed(numbers, database_pages)
         self._connection.file_control("main", apsw.SQLITE_FCNTL_RESET_CACHE, 0)
         if 1 in pages and (version := schema_version(pages[1])) != self._schema_version:
             self._schema_version = version
@@ -245,11 +295,12 @@ class WalStore:
         """Make the main file durable, and then the position that it holds."""
         try:
             self._file.sync()
-            self._files.write_position(self._applied)
+            hit("position.before_save")
+            self._files.write_position(self._in_main_file)
         except StorageError as error:
             self._broken = error.message
             raise
-        self._durable_applied = self._applied
+        self._durable_applied = self._in_main_file
         self._unsynced_bytes = self._unsynced_entries = 0
 
     def _open(self) -> None:
@@ -260,6 +311,20 @@ class WalStore:
         self._connection.set_wal_hook(self._note_frames)
         self._capture = WalCapture(self._wal_path, self._page_size)
         self._runner = GroupRunner(self._connection, self._capture, self._limits)
+
+    def _cut_wal(self, frames: int) -> None:
+        """Keep the first `frames` frames of the `-wal`, and let SQLite read it anew."""
+        self._close_connection()
+        wal = self._files.layer.open(self._wal_path)
+        try:
+            wal.truncate(self._capture.offset(frames))
+        except OSError as error:
+            raise StorageError(f"cannot truncate {self._wal_path}: {error.strerror}") from error
+        finally:
+            wal.close()
+        hit("rewind.half")
+        self._open()
+        self._capture.rewind(frames)
 
     def _close_connection(self) -> None:
         self._capture.close()
