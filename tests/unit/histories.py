@@ -45,6 +45,7 @@ def random_history(seed: int, cells: int) -> pd.DataFrame:
             common: dict[str, Any] = {
                 "cell": str(cell),
                 "replica": random.choice(["r1", "r2"]),
+                "session": random.choice([0, 0, 1]),
                 "outcome": random.choice(outcomes),
             }
             key = random.choice(["x", "x", "y"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from tests.unit.histories import history, read, write
-from workbench.checkers import staleness
+from workbench.checkers import session_guarantees, staleness
 from workbench.metrics import lag, lag_summary, latency_summary, rate_summary
 from workbench.operation_rows import markdown_table
 from workbench.results import RunFolder
@@ -57,7 +57,12 @@ def test_every_file_is_explained(tmp_path):
 def test_every_column_of_checkers_and_metrics_is_explained():
     operations = history(write("x", 1, 0, 1), read("x", 1, 2, 3))
     samples = pd.DataFrame({"time_ns": [0], "replica": ["r1"], "last": [1], "durable": [1], "applied": [1]})
-    tables = [staleness(operations).summary(), latency_summary(operations), rate_summary(operations)]
+    tables = [
+        staleness(operations).summary(),
+        session_guarantees(operations).summary(),
+        latency_summary(operations),
+        rate_summary(operations),
+    ]
     columns = {name for table in [*tables, lag_summary(lag(samples))] for name in table.columns}
     intervals = {name for name in columns if name.removesuffix("_low").removesuffix("_high") in columns - {name}}
     keys = {"kind", "replica", "level", "samples"}

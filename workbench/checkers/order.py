@@ -11,7 +11,7 @@ answers, for many values at once: when did a definitely newer write become known
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -113,6 +113,34 @@ def find_writes(writes: Writes, groups: Integers, values: Integers) -> Integers:
     at_hit = at[hit]
     found[hit] = np.where(keys[at_hit] == wanted[hit], order[at_hit], UNEXPLAINED)
     return found
+
+
+def sources_of(reads: pd.DataFrame, writes: Writes, group: Integers, initial: Mapping[str, int]) -> Integers:
+    """For each read the write whose value it returned, or ABSENT or UNEXPLAINED."""
+    absent = reads["value"].isna().to_numpy(dtype=bool)
+    values = reads["value"].to_numpy(dtype=np.int64, na_value=0)
+    source = np.where(absent, ABSENT, find_writes(writes, group, values))
+    real = np.flatnonzero(source >= 0)
+    too_early = (
+        times(reads, "completed_ns")[real] < writes.invoked[source[real]]
+    )  # broken clocks, or a value used twice
+    source[real[too_early]] = UNEXPLAINED
+    if initial:
+        before = reads["key"].map(initial).astype("Int64")
+        is_initial = (before == reads["value"]).fillna(False).to_numpy(dtype=bool)
+        source = np.where(is_initial & (source == UNEXPLAINED), ABSENT, source)
+    return source
+
+
+def listed(operations: pd.DataFrame, writes: Writes, wanted: Collection[tuple[str, str, int]]) -> Booleans:
+    """Which writes are among `wanted`: (cell, key, value)."""
+    mask = np.zeros(len(writes), dtype=bool)
+    if wanted:
+        names = set(wanted)
+        frame = operations.iloc[writes.row]
+        rows = zip(frame["cell"], frame["key"], writes.value.tolist(), strict=True)
+        mask[:] = [row in names for row in rows]
+    return mask
 
 
 class Newer:

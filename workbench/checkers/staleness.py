@@ -27,8 +27,9 @@ from workbench.checkers.order import (
     Newer,
     Writes,
     duplicated_value,
-    find_writes,
     groups_of,
+    listed,
+    sources_of,
     times,
     writes_of,
 )
@@ -106,7 +107,7 @@ class Staleness:
         group = np.zeros(len(table), dtype=np.int64)
         writes = writes_of(table, group)
         ok_reads = table[(table["kind"] == "read") & (table["outcome"] == "ok")]
-        source = _sources(ok_reads, writes, group[: len(ok_reads)], {})
+        source = sources_of(ok_reads, writes, group[: len(ok_reads)], {})
         known = _known(writes, source, times(ok_reads, "completed_ns"))
         of_read = source[(ok_reads["operation"] == read["operation"]).to_numpy()]
         old = np.where(of_read == UNEXPLAINED, ABSENT, of_read)  # an initial value, or it would not have been judged
@@ -153,37 +154,10 @@ def staleness(
     if problem:
         return Staleness(_unmarked(reads), operations, len(writes), acknowledged, problem)
     group = groups[row]
-    source = _sources(reads, writes, group, initial or {})
-    is_lost = _lost(operations, writes, lost)
+    source = sources_of(reads, writes, group, initial or {})
+    is_lost = listed(operations, writes, lost)
     marks = _mark(reads, group, writes, source, is_lost)
     return Staleness(marks, operations, len(writes), acknowledged)
-
-
-def _sources(reads: pd.DataFrame, writes: Writes, group: Integers, initial: Mapping[str, int]) -> Integers:
-    """For each read the write whose value it returned, or ABSENT or UNEXPLAINED."""
-    absent = reads["value"].isna().to_numpy(dtype=bool)
-    values = reads["value"].to_numpy(dtype=np.int64, na_value=0)
-    source = np.where(absent, ABSENT, find_writes(writes, group, values))
-    real = np.flatnonzero(source >= 0)
-    too_early = (
-        times(reads, "completed_ns")[real] < writes.invoked[source[real]]
-    )  # broken clocks, or a value used twice
-    source[real[too_early]] = UNEXPLAINED
-    if initial:
-        before = reads["key"].map(initial).astype("Int64")
-        is_initial = (before == reads["value"]).fillna(False).to_numpy(dtype=bool)
-        source = np.where(is_initial & (source == UNEXPLAINED), ABSENT, source)
-    return source
-
-
-def _lost(operations: pd.DataFrame, writes: Writes, lost: Collection[tuple[str, str, int]]) -> Booleans:
-    mask = np.zeros(len(writes), dtype=bool)
-    if lost:
-        wanted = set(lost)
-        frame = operations.iloc[writes.row]
-        rows = zip(frame["cell"], frame["key"], writes.value.tolist(), strict=True)
-        mask[:] = [row in wanted for row in rows]
-    return mask
 
 
 def _mark(reads: pd.DataFrame, group: Integers, writes: Writes, source: Integers, is_lost: Booleans) -> pd.DataFrame:
