@@ -12,6 +12,7 @@ import pytest
 
 from workbench import cli
 from workbench.config import Limits, Timing
+from workbench.protocol.roles import TRANSITIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -66,6 +67,8 @@ def test_the_protocol_page_names_every_bound_with_its_default() -> None:
         "unacknowledged_bytes_max": "8 MiB",
         "catch_up_bytes_max": "1 MiB",
         "segment_bytes_max": "16 MiB",
+        "sessions_max": "20,000",
+        "retained_log_bytes_max": "64 MiB",
         "statement_timeout_s": "30 s",
     }
     units = {"MiB": 1024 * 1024, "KiB": 1024, "s": 1}
@@ -74,4 +77,11 @@ def test_the_protocol_page_names_every_bound_with_its_default() -> None:
         number, _, unit = text.replace(",", "").partition(" ")
         assert getattr(Limits(), name) == int(number) * units.get(unit, 1)
     assert set(shown) | {"disk_bytes_max"} == set(Limits.__slots__)
-    assert f"| `ack_timeout_ms` | {Timing().ack_timeout_ms / 1000:g} s |" in page
+    for name in ("ack_timeout_ms", "read_wait_ms"):
+        assert f"| `{name}` | {getattr(Timing(), name) / 1000:g} s |" in page
+
+
+def test_the_protocol_page_shows_the_table_of_roles() -> None:
+    page = (ROOT / "docs" / "protocol.md").read_text()
+    rows = "".join(f"| {role} | {event} | {following} |\n" for (role, event), following in TRANSITIONS.items())
+    assert rows in page
