@@ -13,7 +13,8 @@ import zlib
 import msgspec
 
 from workbench.errors import CodecError
-from workbench.protocol.messages import Entry, LoggedEntry, Message
+from workbench.protocol.messages import Message
+from workbench.protocol.values import Entry, LoggedEntry
 
 VERSION = 1
 

@@ -7,8 +7,8 @@ ever goes back behind it; a rewind before that makes it worthless.
 from __future__ import annotations
 
 from workbench.protocol.effects import DropLog, MakeSnapshot, SealSnapshot
-from workbench.protocol.messages import Position
 from workbench.protocol.state import ReplicaState
+from workbench.protocol.values import Position
 
 _TRY_AGAIN_MS = 500.0
 

@@ -7,8 +7,8 @@ Ordering contract, which every driver keeps:
    order in which they were returned. Only the copying that `MakeSnapshot` begins goes on beside them.
 3. `Append` syncs the log before it answers `Durable`, and before the next storage effect begins. So a `Commit` or
    `Apply` behind it never shows an entry that is not on disk.
-4. What is sent (`Send`, `Broadcast`, `Reply`, `TellClients`, `Answer`) leaves at once, without waiting for storage effects before them: the core returns
-   an acknowledgement only after the input that allows it.
+4. What is sent (`Send`, `Broadcast`, `Reply`, `TellClients`, `Answer`) leaves at once, without waiting for storage
+   effects before it: the core returns an acknowledgement only after the input that allows it.
 """
 
 from __future__ import annotations
@@ -16,18 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from workbench.protocol.messages import (
-    AppendEntries,
-    LoggedEntry,
-    Message,
-    Position,
-    Read,
-    ReadReply,
-    SnapshotChunk,
-    Transaction,
-    WriteReply,
-)
+from workbench.protocol.messages import AppendEntries, Message, Read, ReadReply, SnapshotChunk, WriteReply
 from workbench.protocol.snapshot import SnapshotState
+from workbench.protocol.values import LoggedEntry, Position, Transaction
 
 
 @dataclass(frozen=True, slots=True)

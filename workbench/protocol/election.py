@@ -1,13 +1,13 @@
-"""Elections: when a replica stands, whom it votes for, when it has won. Raft's rules (Ongaro, 2014, chapters 3, 4 and 9).
+"""Elections: when a replica stands, whom it votes for, when it has won. Raft's rules (Ongaro, 2014, chapters 3 and 9).
 
-- **Silence.** Whoever hears no leader for a random time between the election timeout and its double stands. Silence is
-  counted in ticks, and a late tick counts for little: after a stall of this very process, what lies in its inbox is
+- **Silence.** Whoever hears no leader for a random time between the election timeout and its double stands. Silence
+  is counted in ticks, and a late tick counts for little: after a stall of this very process, what lies in its inbox is
   read before the leader is taken for dead.
-- **PreVote.** It first asks everybody whether it could win, in a term that nobody has yet. Only if a majority says so it
-  makes the term, and asks for votes.
+- **PreVote.** It first asks everybody whether it could win, in a term that nobody has yet. Only if a majority says so
+  it makes the term, and asks for votes.
 - **Up to date.** A vote goes only to a log whose end is not older than the voter's own.
-- **The lease's other half (CheckQuorum).** Whoever has heard from a leader within the election timeout votes for nobody,
-  in real time this time, and the same for that time after its own start, since it may have forgotten that it heard. So
+- **The lease's other half (CheckQuorum).** Whoever has heard from a leader within the election timeout votes for
+  nobody, in real time this time, and the same for that time after its own start, since it may have forgotten that it heard. So
   while a majority's answers are younger than that, nobody else can be elected. Two exceptions: an election that the
   leader itself has asked for, and a replica without a term, which cannot have heard from any leader.
 

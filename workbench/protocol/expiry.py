@@ -1,12 +1,12 @@
-"""When a leader lets sessions expire: it remembers how far the log had come at times, and so which sessions are idle."""
+"""When a leader lets sessions expire: it remembers how far the log had come at times, so it knows who is idle."""
 
 from __future__ import annotations
 
 from collections import deque
 
-from workbench.protocol.messages import Entry
 from workbench.protocol.sessions import expiry_entry
 from workbench.protocol.state import ReplicaState
+from workbench.protocol.values import Entry
 
 _SAMPLES = 8
 """So many times in `Timing.session_expiry_ms` the log's end is noted: a session lives up to an eighth longer."""

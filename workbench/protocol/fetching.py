@@ -7,7 +7,7 @@ often, and a lost message costs little on a fast one.
 
 from __future__ import annotations
 
-from workbench.protocol.messages import Position
+from workbench.protocol.values import Position
 
 _LONGEST_WAIT = 16
 """In units of the first wait: a follower that was cut off for an hour asks soon after the cut is healed."""

@@ -18,10 +18,8 @@ from workbench.protocol.messages import (
     AppendEntries,
     ClientBatch,
     Fetch,
-    LoggedEntry,
     Mismatch,
     Outcome,
-    Position,
     Progress,
     Read,
     ReadReply,
@@ -32,6 +30,7 @@ from workbench.protocol.receiving import Receiving
 from workbench.protocol.snapshot import Recovered
 from workbench.protocol.stash import Stash
 from workbench.protocol.state import ReplicaState
+from workbench.protocol.values import LoggedEntry, Position
 
 
 class Following:

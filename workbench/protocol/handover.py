@@ -1,7 +1,7 @@
 """Changes that a leader makes on purpose: who is a member, and who leads next.
 
-Members change one at a time, by an entry that counts from its append, and only once an entry of the leader's own term is
-committed (the bug of 2015: https://groups.google.com/g/raft-dev/c/t4xj6dJTP6E). A replica that is to be added is
+Members change one at a time, by an entry that counts from its append, and only once an entry of the leader's own term
+is committed (the bug of 2015: https://groups.google.com/g/raft-dev/c/t4xj6dJTP6E). A replica that is to be added is
 followed first, and becomes a member when it has nearly everything.
 
 Leadership is handed over when the next leader has everything: then the old one stops acknowledging and answering for

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from workbench.protocol.messages import Message, Position, Read
+from workbench.protocol.messages import Message, Read
 from workbench.protocol.outcomes import Execution, QueryResult
 from workbench.protocol.snapshot import Recovered
+from workbench.protocol.values import Position
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from typing import NamedTuple, TypeAlias
 
 from workbench.protocol.effects import Query
 from workbench.protocol.inputs import Queried
-from workbench.protocol.messages import Outcome, Position, Read
+from workbench.protocol.messages import Outcome, Read
 from workbench.protocol.outcomes import QueryResult
 from workbench.protocol.reading import ReadingDesk
 from workbench.protocol.state import ReplicaState
+from workbench.protocol.values import Position
 
 _Answer: TypeAlias = tuple[str, Read, QueryResult]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from workbench.protocol.acks import acknowledged_index, committed_index, confirmed_ns, missing
+from workbench.protocol.admission import Admission
 from workbench.protocol.codec import encode_entry
 from workbench.protocol.compaction import Compaction
 from workbench.protocol.downgrade import Downgrade
@@ -31,25 +32,20 @@ from workbench.protocol.inputs import Applied, Durable, Executed, Queried
 from workbench.protocol.leader_reads import LeaderReads
 from workbench.protocol.membership import members_entry
 from workbench.protocol.messages import (
-    EMPTY_KIND,
     AppendEntries,
     ClientBatch,
-    Entry,
     Fetch,
     FetchSnapshot,
     LeaderNews,
-    LoggedEntry,
     Outcome,
-    Position,
     Progress,
-    Transaction,
     WriteReply,
 )
 from workbench.protocol.outcomes import Execution
 from workbench.protocol.progress import Followers, ShippedWindow
-from workbench.protocol.sessions import Remembered
 from workbench.protocol.sources import Sources
 from workbench.protocol.state import ReplicaState
+from workbench.protocol.values import EMPTY_KIND, Entry, LoggedEntry, Position
 from workbench.protocol.waiting import AcknowledgementQueue, Replies, Unacknowledged, WriteQueue
 
 _SILENT_HEARTBEATS = 2.5
@@ -72,6 +68,7 @@ class Leading:
         self._settling: Position | None = None
         self._unacknowledged = AcknowledgementQueue()
         self._acknowledged = 0
+        self._admission = Admission(state, self._writes, self._unacknowledged, last + 1)
         self._spoke_at = at
         """When something was last sent to every follower."""
         self._silence = Silence(state)
@@ -102,44 +99,18 @@ class Leading:
 
     def on_client(self, batch: ClientBatch, at: int) -> None:
         """Queue what is new; answer what is known."""
-        answers = [reply for write in batch.writes if (reply := self._admit(batch.client, write, at)) is not None]
-        if answers:
-            self._state.ask(Reply(batch.client, tuple(answers)))
+        if batch.writes:
+            settled = self._acknowledged if self._has_authority(at) else 0
+            answers = self._admission.admit(batch.client, batch.writes, at, settled)
+            if answers:
+                self._state.ask(Reply(batch.client, answers))
         if batch.reads:
             self._reads.admit(batch.client, batch.reads, at)
-
-    def _admit(self, client: str, write: Transaction, at: int) -> WriteReply | None:
-        """Queue a write, or say at once how it ends."""
-        sessions = self._state.ledger.sessions
-        known = sessions.newest(write.session)
-        if known is not None and known.sequence >= write.sequence:
-            return self._admit_retry(client, write, known, at)
-        if self._writes.is_overtaken(write) or write.sequence <= sessions.forgotten(write.session):
-            return _gone_on(write)
-        if known is None and sessions.may_have_expired(write.born) and not self._writes.is_open(write):
-            reason = "the session is not known; it may have expired"
-            return WriteReply(write.session, write.sequence, Outcome.EXPIRED, reason=reason)
-        waiting, most = len(self._writes), self._state.limits.waiting_transactions_max
-        if waiting >= most and not self._writes.is_open(write):
-            reason = f"{waiting} transactions are waiting already"
-            return WriteReply(write.session, write.sequence, Outcome.OVERLOADED, reason=reason)
-        self._writes.add(client, write, at)
-        return None
-
-    def _admit_retry(self, client: str, write: Transaction, known: Remembered, at: int) -> WriteReply | None:
-        """A write that took effect before: its first reply, as soon as the policy is met in this term (law 4)."""
-        if known.sequence > write.sequence:
-            return _gone_on(write)
-        reply = WriteReply(write.session, write.sequence, Outcome.OK, known.position, known.member, known.results)
-        if known.position.index <= self._acknowledged and self._has_authority(at):
-            return reply
-        self._unacknowledged.wait_for(max(known.position.index, self._term_start), client, reply, at)
-        return None
 
     # Groups.
 
     def pump(self, at: int) -> None:
-        """Give storage its next work, if it has none: what is due besides, all waiting reads, then a group of writes."""
+        """Give storage its next work, if it has none: waiting reads, what is due besides, then a group of writes."""
         if self._reads.need_a_round and self._spoke_at < at:
             self._speak(self._header(self._state.log.last, at), at)
         if self._executing is not None or self._settling is not None:
@@ -404,9 +375,3 @@ class Leading:
         self._reply(replies)
         self._reads.step_down()
         self._downgrade.end()
-
-
-def _gone_on(write: Transaction) -> WriteReply:
-    """A copy of a write that its session has left behind; how the write ended is not remembered."""
-    reason = "the session has gone on to a later write"
-    return WriteReply(write.session, write.sequence, Outcome.INDEFINITE, reason=reason)

@@ -7,8 +7,8 @@ snapshot. Whoever reads or appends entries tells the ledger of each, in order.
 from __future__ import annotations
 
 from workbench.protocol.membership import Membership
-from workbench.protocol.messages import Entry, Wire
 from workbench.protocol.sessions import SessionsImage, SessionTable
+from workbench.protocol.values import Entry, Wire
 
 
 class LedgerImage(Wire, frozen=True):

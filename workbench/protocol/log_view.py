@@ -10,7 +10,7 @@ import enum
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from workbench.protocol.messages import Position
+from workbench.protocol.values import Position
 
 
 class Fate(enum.Enum):

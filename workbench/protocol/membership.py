@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from workbench.errors import CodecError
-from workbench.protocol.messages import MEMBERS_KIND, Entry
+from workbench.protocol.values import MEMBERS_KIND, Entry
 
 _decoder = msgspec.msgpack.Decoder(tuple[str, ...])
 

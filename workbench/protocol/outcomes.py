@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workbench.protocol.messages import Member, Row
+from workbench.protocol.values import Member, Row
 
 
 @dataclass(frozen=True, slots=True)

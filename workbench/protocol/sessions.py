@@ -17,7 +17,7 @@ from __future__ import annotations
 import msgspec
 
 from workbench.errors import CodecError
-from workbench.protocol.messages import EXPIRY_KIND, Entry, Position, StatementResult, Wire
+from workbench.protocol.values import EXPIRY_KIND, Entry, Position, StatementResult, Wire
 
 _REMEMBERED_MAX = 8
 _decode_horizon = msgspec.msgpack.Decoder(int).decode

@@ -13,7 +13,7 @@ import msgspec
 
 from workbench.errors import CodecError
 from workbench.protocol.ledger import Ledger, LedgerImage
-from workbench.protocol.messages import Position, Wire
+from workbench.protocol.values import Position, Wire
 
 
 class SnapshotState(Wire, frozen=True):

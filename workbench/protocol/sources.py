@@ -1,4 +1,4 @@
-"""What a leader serves to followers that fetch: entries of its log, or pieces of a snapshot where it keeps no such entries."""
+"""What a leader serves to followers that fetch: entries of its log, or pieces of a snapshot where those are gone."""
 
 from __future__ import annotations
 

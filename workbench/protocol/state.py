@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from workbench.config import AckPolicy, Limits, Protections, Timing
 from workbench.protocol.effects import Effect, Rewind, SaveTerm
 from workbench.protocol.ledger import Ledger
 from workbench.protocol.log_view import LogView
-from workbench.protocol.messages import Entry, Position
 from workbench.protocol.snapshot import Recovered, SnapshotState
+from workbench.protocol.values import Entry, Position
 
 NANOSECONDS_PER_MS = 1_000_000
 

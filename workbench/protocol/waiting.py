@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from workbench.protocol.messages import Transaction, WriteReply
+from workbench.protocol.messages import WriteReply
+from workbench.protocol.values import Transaction
 
 
 class Waiting(NamedTuple):
