@@ -8,6 +8,7 @@ number of rows. A file without its footer was not finished: `read_rows` refuses 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 ROWS_VERSION = 2
 """Rises with every change of the columns or of the file's form."""
+
+_FLUSH_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +124,14 @@ class OperationRowsWriter:
         self._file = self.path.open("wb", buffering=1 << 18)
         columns = [column.name for column in COLUMNS]
         self._line({"rows_version": ROWS_VERSION, "columns": columns, "start_ns": start_ns})
+        self.flush()
 
     def write(self, row: OperationRow) -> None:
-        """Append one operation. It reaches the disk with the buffer, at the latest on `close`."""
+        """Append one operation. After a pause it can be read at once (`read_new_rows`), in a stream a little later."""
         self._file.write(self._encoder.encode(row) + b"\n")
         self.rows += 1
+        if time.monotonic() >= self._flush_at:
+            self.flush()
 
     def write_many(self, rows: Iterable[OperationRow]) -> None:
         """Append several operations."""
@@ -133,8 +139,9 @@ class OperationRowsWriter:
             self.write(row)
 
     def flush(self) -> None:
-        """Hand what is buffered to the operating system, so that it outlives this process."""
+        """Hand what is buffered to the operating system, so that others can read it and it outlives this process."""
         self._file.flush()
+        self._flush_at = time.monotonic() + _FLUSH_S
 
     def close(self) -> None:
         """Write the footer and close; further calls do nothing."""
@@ -194,6 +201,23 @@ def read_rows(path: Path | str, *, partial: bool = False) -> list[OperationRow]:
     if finished:
         _check_footer(path, lines[-1], len(rows))
     return rows
+
+
+def read_new_rows(path: Path | str, offset: int = 0) -> tuple[list[OperationRow], int]:
+    """The rows behind byte `offset` of a file that is being written, and the offset to go on from.
+
+    Raises `HistoryError`.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            new = file.read()
+    except OSError as error:
+        raise _cannot_read(path, error) from error
+    whole = new[: new.rfind(b"\n") + 1]
+    rows = _decode(path, [line for line in whole.split(b"\n") if line.startswith(b"[")])  # no header, no footer
+    return rows, offset + len(whole)
 
 
 def _decode(path: Path, lines: list[bytes]) -> list[OperationRow]:

@@ -13,6 +13,7 @@ from workbench.operation_rows import (
     ROWS_VERSION,
     OperationRow,
     OperationRowsWriter,
+    read_new_rows,
     read_rows,
     read_rows_header,
 )
@@ -44,14 +45,38 @@ def test_rows_come_back_as_written(tmp_path):
 
 def test_the_header_can_be_read_while_the_file_is_written(tmp_path):
     path = tmp_path / "rows.jsonl"
-    with OperationRowsWriter(path, start_ns=2**61) as writer:
-        writer.write_many(ROWS)
-        writer.flush()
+    with OperationRowsWriter(path, start_ns=2**61):
         assert read_rows_header(path) == (ROWS_VERSION, 2**61)
     assert read_rows_header(path).start_ns == 2**61
     with OperationRowsWriter(path):
         pass
     assert read_rows_header(path).start_ns == 0
+
+
+def test_rows_can_be_followed_while_they_are_written(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    with OperationRowsWriter(path) as writer:
+        rows, offset = read_new_rows(path)
+        assert rows == []
+        writer.write(ROWS[0])
+        writer.flush()
+        rows, offset = read_new_rows(path, offset)
+        assert rows == ROWS[:1]
+        assert read_new_rows(path, offset) == ([], offset)
+        writer.write_many(ROWS[1:])
+    with path.open("ab") as file:
+        file.write(b'[4,"torn')
+    assert read_new_rows(path, offset)[0] == ROWS[1:]
+
+
+def test_a_row_after_a_pause_can_be_read_at_once(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("workbench.operation_rows.time.monotonic", lambda: now[0])
+    path = tmp_path / "rows.jsonl"
+    with OperationRowsWriter(path) as writer:
+        now[0] += 1
+        writer.write(ROWS[0])
+        assert read_new_rows(path)[0] == ROWS[:1]
 
 
 def test_a_header_of_another_kind_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 from workbench.metrics.intervals import bootstrap_interval, percentile_interval, proportion_interval
 from workbench.metrics.lag import lag, lag_summary
 from workbench.metrics.latency import after_warm_up, latencies_ms, latency_summary, rate_summary
+from workbench.metrics.rates import rates_over_time
 
 __all__ = [
     "after_warm_up",
@@ -14,4 +15,5 @@ __all__ = [
     "percentile_interval",
     "proportion_interval",
     "rate_summary",
+    "rates_over_time",
 ]
