@@ -24,13 +24,14 @@ from typing import NamedTuple
 
 from workbench import config_file
 from workbench.client.connection import ClientConnection
+from workbench.client.own_keys import draw_own_key
 from workbench.client.policies import parse_policy
 from workbench.client.session import Session, SessionOptions
 from workbench.errors import ConfigurationError, DefiniteError, IndefiniteError, LostPosition, WorkbenchError
 from workbench.event_loop import run_in_loop
 from workbench.operation_rows import OperationRow, OperationRowsWriter, Outcome
 from workbench.parent import exit_when_parent_dies
-from workbench.protocol.messages import Position, SqlValue
+from workbench.protocol.values import Position, SqlValue
 from workbench.workloads.single_rows import WORKLOADS, WorkloadName
 
 
@@ -44,6 +45,10 @@ class LoadConfig:
     duration_s: float = 5.0
     warmup_s: float = 0.5
     keys: int = 100
+    own_keys: int = 0
+    """Keys that only one session writes, of each session (see `own_keys.py`); 0: all sessions write all `keys`."""
+    own_read_fraction: float = 0.5
+    """With own keys: the share of a session's reads that are of its own."""
     value_bytes: int = 100
     read_policy: str = "leader"
     seed: int = 1
@@ -57,6 +62,8 @@ class LoadConfig:
             "duration_s": (0.01, 86_400),
             "warmup_s": (0, 3600),
             "keys": (1, 10_000_000),
+            "own_keys": (0, 1_000),
+            "own_read_fraction": (0, 1),
             "value_bytes": (0, 1_000_000),
             "timeout_s": (0.1, 600),
         }
@@ -65,6 +72,11 @@ class LoadConfig:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}", hint=f"between {low} and {high}")
         if self.rate_per_s is not None and not 0 < self.rate_per_s <= 1_000_000:
             raise ConfigurationError(f"rate_per_s is {self.rate_per_s}", hint="above 0 and at most 1,000,000, or None")
+        if self.own_keys and self.rate_per_s is None:
+            raise ConfigurationError(
+                "own_keys without a rate_per_s",
+                hint="in a closed loop nobody knows beforehand whose operation comes next",
+            )
         if self.workload not in WORKLOADS:
             raise ConfigurationError(f"unknown workload {self.workload!r}", hint="one of " + ", ".join(WORKLOADS))
         parse_policy(self.read_policy)
@@ -123,8 +135,20 @@ def plan_operations(load: LoadConfig) -> Iterator[Planned]:
         if load.rate_per_s is not None:
             due_s += rng.expovariate(load.rate_per_s)
         is_read = rng.random() < load.read_fraction
-        key = f"k{int(rng.random() * load.keys)}"
-        yield Planned(number, round(due_s * 1e9), is_read, key, number)
+        yield Planned(number, round(due_s * 1e9), is_read, _draw_key(load, rng, number, is_read=is_read), number)
+
+
+def _draw_key(load: LoadConfig, rng: random.Random, number: int, *, is_read: bool) -> str:
+    if not load.own_keys:
+        return f"k{int(rng.random() * load.keys)}"
+    return draw_own_key(
+        rng,
+        session=number % load.sessions,
+        sessions=load.sessions,
+        own_keys=load.own_keys,
+        own_read_fraction=load.own_read_fraction,
+        is_read=is_read,
+    )
 
 
 class LoadGenerator:

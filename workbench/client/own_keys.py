@@ -1,0 +1,21 @@
+"""Keys that belong to a session of a load: it alone writes them, as people write their own comments.
+
+The keys of session 3 are called `s3.0`, `s3.1`, ... Its other reads are of the keys of its neighbours, the next few
+sessions: so few that it reads each of them often.
+"""
+
+from __future__ import annotations
+
+import random
+
+NEIGHBOURS = 3
+
+
+def draw_own_key(
+    rng: random.Random, *, session: int, sessions: int, own_keys: int, own_read_fraction: float, is_read: bool
+) -> str:
+    """The key of one operation of `session`; a write's is its own."""
+    owner = session
+    if is_read and rng.random() >= own_read_fraction:
+        owner = (session + 1 + int(rng.random() * NEIGHBOURS)) % sessions
+    return f"s{owner}.{int(rng.random() * own_keys)}"
