@@ -40,9 +40,14 @@ class LeaderReads:
         self._unconfirmed: list[_Unconfirmed] = []
 
     @property
-    def need_a_round(self) -> bool:
+    def wait_for_a_majority(self) -> bool:
         """Whether a linearizable read waits for a majority to answer."""
         return bool(self._unconfirmed)
+
+    def need_a_round(self, spoke_at: int) -> bool:
+        """Whether one of them arrived after everything that was sent so far. If not, what is on its way is enough:
+        asking again at every answer, while a follower is far away, would multiply the messages without end."""
+        return any(one.arrived_at > spoke_at for one in self._unconfirmed)
 
     def admit(self, client: str, reads: tuple[Read, ...], at: int) -> None:
         """Queue reads, or refuse them."""

@@ -111,7 +111,7 @@ class Leading:
 
     def pump(self, at: int) -> None:
         """Give storage its next work, if it has none: waiting reads, what is due besides, then a group of writes."""
-        if self._reads.need_a_round and self._spoke_at < at:
+        if self._reads.need_a_round(self._spoke_at):
             self._speak(self._header(self._state.log.last, at), at)
         if self._executing is not None or self._settling is not None:
             return
@@ -286,7 +286,7 @@ class Leading:
         committed = committed_index(durable=state.durable, followers=followers)
         if committed >= self._term_start:
             state.commit(committed)
-        if self._reads.need_a_round:
+        if self._reads.wait_for_a_majority:
             self._reads.confirm(confirmed_ns(at, followers))
         met = acknowledged_index(state.ack, durable=state.durable, applied=state.applied, followers=followers)
         index = self._downgrade.acknowledged_index(met, at)
