@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from workbench.config import LOG_FORMATS, Limits, LogFormatName
-from workbench.protocol.messages import Entry, Position, Statement, Transaction
+from workbench.protocol.values import Entry, Position, Statement, Transaction
 from workbench.storage.sqlite import open_store
 
 SQL = "INSERT INTO t(v) VALUES (?)"

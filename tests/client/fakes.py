@@ -17,18 +17,8 @@ from workbench.client.connection import ClientConnection
 from workbench.client.session import Session, SessionOptions
 from workbench.protocol.codec import decode, encode
 from workbench.protocol.log_view import Fate, LogView
-from workbench.protocol.messages import (
-    ClientBatch,
-    LeaderNews,
-    Outcome,
-    Position,
-    Read,
-    ReadReply,
-    ReplyBatch,
-    StatementResult,
-    Transaction,
-    WriteReply,
-)
+from workbench.protocol.messages import ClientBatch, LeaderNews, Outcome, Read, ReadReply, ReplyBatch, WriteReply
+from workbench.protocol.values import Position, StatementResult, Transaction
 from workbench.transport.base import Handler, Inbound
 from workbench.transport.memory import MemoryBroker, MemoryTransport
 from workbench.transport.topics import Topics

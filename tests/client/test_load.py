@@ -15,7 +15,8 @@ from workbench.client.load import LoadConfig, LoadGenerator, LoadSpec
 from workbench.errors import ConfigurationError
 from workbench.history import read_operations
 from workbench.operation_rows import OperationRowsWriter, read_rows_header
-from workbench.protocol.messages import Outcome, Position, Read, ReadReply, Transaction
+from workbench.protocol.messages import Outcome, Read, ReadReply
+from workbench.protocol.values import Position, Transaction
 
 
 async def run(stage: Stage, path: Path, *, stop_when: asyncio.Event | None = None, **options: Any) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from workbench.client.own import Own, names_in, tables_written_by
-from workbench.protocol.messages import Statement
+from workbench.protocol.values import Statement
 
 
 @pytest.mark.parametrize(

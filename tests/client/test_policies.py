@@ -12,7 +12,7 @@ from workbench.client.policies import POLICIES, AfterWriteWindow, Situation, Ter
 from workbench.client.seen import Seen
 from workbench.client.tokens import Token
 from workbench.errors import ConfigurationError
-from workbench.protocol.messages import Position, Statement
+from workbench.protocol.values import Position, Statement
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sessions.md").read_text(encoding="utf-8")
 MEMBERS = ("a", "b", "c")

@@ -16,7 +16,8 @@ from workbench.errors import (
     OverloadedError,
     StatementError,
 )
-from workbench.protocol.messages import Outcome, Position, Read
+from workbench.protocol.messages import Outcome, Read
+from workbench.protocol.values import Position
 
 SELECT = "SELECT name FROM kv"
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from workbench.client.seen import Seen
 from workbench.client.tokens import Containment, Token
 from workbench.errors import ConfigurationError
-from workbench.protocol.messages import Position
+from workbench.protocol.values import Position
 
 POSITIONS = st.builds(Position, st.integers(0, 4), st.integers(0, 9))
 TOKENS = st.lists(POSITIONS, max_size=5).map(

@@ -10,7 +10,8 @@ import pytest
 
 from tests.client.fakes import FakeReplica, Reply, Request, log, on_stage, reply_to, says, silent
 from workbench.errors import DefiniteError, IndefiniteError, NotLeaderError, OverloadedError, StatementError
-from workbench.protocol.messages import Outcome, Position, Transaction
+from workbench.protocol.messages import Outcome
+from workbench.protocol.values import Position, Transaction
 
 INSERT = "INSERT INTO kv VALUES (1)"
 

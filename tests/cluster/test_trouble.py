@@ -19,7 +19,7 @@ from workbench.client.statements import make_statements
 from workbench.errors import BrokerError, ClusterError, DefiniteError, IndefiniteError, StatementError
 from workbench.protocol import messages
 from workbench.protocol.codec import encode
-from workbench.protocol.messages import Position, Transaction
+from workbench.protocol.values import Position, Transaction
 from workbench.replica import process
 from workbench.transport.mqtt import connect_mqtt
 from workbench.transport.topics import Topics

@@ -37,8 +37,8 @@ from workbench.protocol.inputs import (
     Durable,
     Executed,
     Input,
-    InstallFailed,
     Installed,
+    InstallFailed,
     LogDropped,
     Queried,
     Rewound,
@@ -47,20 +47,11 @@ from workbench.protocol.inputs import (
     SnapshotSealed,
 )
 from workbench.protocol.ledger import Ledger
-from workbench.protocol.messages import (
-    Entry,
-    LoggedEntry,
-    Member,
-    Position,
-    Read,
-    SnapshotChunk,
-    StatementResult,
-    Transaction,
-)
+from workbench.protocol.messages import Read, SnapshotChunk
 from workbench.protocol.outcomes import Execution, QueryResult, Refused
 from workbench.protocol.replica import Replica
 from workbench.protocol.snapshot import Recovered, SnapshotState
-
+from workbench.protocol.values import Entry, LoggedEntry, Member, Position, StatementResult, Transaction
 
 CHUNK_BYTES = 8
 SNAPSHOT_BYTES = 20

@@ -14,7 +14,8 @@ import msgspec
 
 from workbench.config import AckPolicy
 from workbench.protocol.log_view import LogView
-from workbench.protocol.messages import Entry, LoggedEntry, Outcome, Position, Read, ReadReply, WriteReply
+from workbench.protocol.messages import Outcome, Read, ReadReply, WriteReply
+from workbench.protocol.values import Entry, LoggedEntry, Position
 
 START = Position()
 Data = dict[str, object]

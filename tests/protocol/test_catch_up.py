@@ -8,17 +8,9 @@ from workbench.protocol.codec import decode
 from workbench.protocol.following import Following
 from workbench.protocol.inputs import Received, Tick
 from workbench.protocol.leading import Leading
-from workbench.protocol.messages import (
-    AppendEntries,
-    Fetch,
-    Message,
-    Mismatch,
-    Outcome,
-    Position,
-    Progress,
-    ReplyBatch,
-)
+from workbench.protocol.messages import AppendEntries, Fetch, Message, Mismatch, Outcome, Progress, ReplyBatch
 from workbench.protocol.roles import Role
+from workbench.protocol.values import Position
 
 
 def started(**options: object) -> World:

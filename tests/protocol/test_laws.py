@@ -12,17 +12,9 @@ from workbench.config import AckPolicy, Limits
 from workbench.protocol.codec import decode
 from workbench.protocol.effects import Broadcast, SaveTerm, Send
 from workbench.protocol.inputs import Received
-from workbench.protocol.messages import (
-    AppendEntries,
-    ClientBatch,
-    Outcome,
-    Position,
-    Progress,
-    Statement,
-    TakeOver,
-    Transaction,
-)
+from workbench.protocol.messages import AppendEntries, ClientBatch, Outcome, Progress, TakeOver
 from workbench.protocol.roles import Role
+from workbench.protocol.values import Position, Statement, Transaction
 
 
 def started(ack: str, **options: object) -> World:

@@ -19,19 +19,9 @@ import pytest
 from tests.protocol.test_replica import POLICIES
 from tests.protocol.world import CLIENT, World, agreed, transaction
 from workbench.config import AckPolicy, Limits, Protections, Timing
-from workbench.protocol.messages import (
-    AddMember,
-    ClientBatch,
-    Message,
-    Outcome,
-    Position,
-    Read,
-    RemoveMember,
-    Statement,
-    Transaction,
-    TransferLeadership,
-)
+from workbench.protocol.messages import AddMember, ClientBatch, Message, Outcome, Read, RemoveMember, TransferLeadership
 from workbench.protocol.roles import Role
+from workbench.protocol.values import Position, Statement, Transaction
 
 SESSIONS = 4
 STEPS = 500

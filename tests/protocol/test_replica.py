@@ -6,8 +6,9 @@ import pytest
 
 from tests.protocol.world import World
 from workbench.config import AckPolicy, Limits
-from workbench.protocol.messages import Outcome, Position
+from workbench.protocol.messages import Outcome
 from workbench.protocol.roles import Role
+from workbench.protocol.values import Position
 
 POLICIES = ["async", "semi_sync:1", "semi_sync:1/received", "quorum", "sync", "sync/durable", "sync/received"]
 
@@ -213,7 +214,8 @@ def test_refused_transactions_do_not_disturb_their_group() -> None:
     world.write(session=1, sequence=1, key="x", value=1)
     world.write(session=2, sequence=1, key="y", value=2)
     from workbench.protocol.inputs import Received
-    from workbench.protocol.messages import ClientBatch, Statement, Transaction
+    from workbench.protocol.messages import ClientBatch
+    from workbench.protocol.values import Statement, Transaction
 
     bad = Transaction(3, 1, (Statement("explode"),))
     world.handle("replica-1", Received((ClientBatch("client-1", (bad,)),)))

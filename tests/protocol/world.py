@@ -29,9 +29,7 @@ from workbench.protocol.messages import (
     Read,
     ReadReply,
     RequestVote,
-    Statement,
     TakeOver,
-    Transaction,
     Vote,
     WriteReply,
 )
@@ -39,6 +37,7 @@ from workbench.protocol.replica import Replica
 from workbench.protocol.roles import Role
 from workbench.protocol.snapshot import Recovered
 from workbench.protocol.state import ReplicaState
+from workbench.protocol.values import Statement, Transaction
 
 CLIENT = "client-1"
 MS = 1_000_000

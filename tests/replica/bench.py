@@ -33,8 +33,8 @@ from workbench.protocol.effects import (
 from workbench.protocol.inputs import (
     ChunkSaved,
     Executed,
-    InstallFailed,
     Installed,
+    InstallFailed,
     LogDropped,
     Queried,
     SnapshotAbandoned,
@@ -43,8 +43,9 @@ from workbench.protocol.inputs import (
 )
 from workbench.protocol.ledger import Ledger
 from workbench.protocol.log_view import LogView
-from workbench.protocol.messages import AppendEntries, Entry, LoggedEntry, Position, Read, SnapshotChunk, Statement
+from workbench.protocol.messages import AppendEntries, Read, SnapshotChunk
 from workbench.protocol.snapshot import Recovered, SnapshotState
+from workbench.protocol.values import Entry, LoggedEntry, Position, Statement
 from workbench.replica.counters import Counters
 from workbench.replica.storage import ReplicaStorage, StorageAnswer
 from workbench.storage.files import Files

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.config import Limits, LogFormatName
-from workbench.protocol.messages import Entry, Member, Position, SqlValue, Statement, Transaction
+from workbench.protocol.values import Entry, Member, Position, SqlValue, Statement, Transaction
 from workbench.storage.base import Execution, Store
 from workbench.storage.sqlite import open_store
 

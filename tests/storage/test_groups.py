@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.storage.replicas import Replicas, rows, statement, transaction
-from workbench.protocol.messages import SqlValue, StatementResult
+from workbench.protocol.values import SqlValue, StatementResult
 
 
 def test_one_failing_transaction_leaves_the_others_alone(replicas: Replicas) -> None:

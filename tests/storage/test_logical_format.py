@@ -11,7 +11,7 @@ import pytest
 from tests.storage.replicas import Replicas, rows, transaction
 from workbench.errors import CodecError, DivergedError
 from workbench.log_formats.logical import Changes, LogicalBody, SchemaChange, decode_body
-from workbench.protocol.messages import Entry
+from workbench.protocol.values import Entry
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from tests.storage.replicas import Call, Replicas, rows, transaction
 from workbench.config import LogFormatName
-from workbench.protocol.messages import Position, SqlValue
+from workbench.protocol.values import Position, SqlValue
 from workbench.storage.sqlite_wal import WalStore
 
 SEEDS = range(8)

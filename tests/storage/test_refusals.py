@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.storage.replicas import Replicas, rows
 from workbench.config import Limits, LogFormatName
-from workbench.protocol.messages import Statement
+from workbench.protocol.values import Statement
 
 
 def test_what_analyze_wrote_is_not_for_clients(replicas: Replicas) -> None:

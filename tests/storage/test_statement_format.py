@@ -9,7 +9,7 @@ import pytest
 from tests.storage.replicas import Replicas, rows, statement, transaction
 from workbench.errors import CodecError, DivergedError
 from workbench.log_formats.statement import decode_body, encode_body
-from workbench.protocol.messages import Entry
+from workbench.protocol.values import Entry
 
 
 @pytest.fixture

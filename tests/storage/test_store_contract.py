@@ -10,7 +10,7 @@ import pytest
 from tests.storage.replicas import Replicas, rows, statement, transaction
 from workbench.config import LOG_FORMATS, Limits, LogFormatName
 from workbench.errors import CodecError, ConfigurationError, DivergedError, StorageError
-from workbench.protocol.messages import Entry, Position, Statement, StatementResult
+from workbench.protocol.values import Entry, Position, Statement, StatementResult
 from workbench.storage.base import Store
 from workbench.storage.sqlite import TransactionalStore, open_store
 from workbench.storage.sqlite_wal import WalStore

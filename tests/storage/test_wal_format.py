@@ -12,7 +12,7 @@ import pytest
 from tests.storage.replicas import Replicas, rows, transaction
 from workbench.errors import CodecError, DivergedError, StorageError
 from workbench.log_formats import wal
-from workbench.protocol.messages import Entry, Position
+from workbench.protocol.values import Entry, Position
 from workbench.storage import sqlite_wal
 from workbench.storage.sqlite_wal import WalStore
 

@@ -22,16 +22,8 @@ from typing import NamedTuple, Protocol, Self, TypeAlias
 from workbench.client.outbox import Outbox, Request
 from workbench.errors import BrokerError, CodecError
 from workbench.protocol.codec import decode, encode
-from workbench.protocol.messages import (
-    LeaderNews,
-    Message,
-    Outcome,
-    Position,
-    ReadReply,
-    ReplicaStatus,
-    ReplyBatch,
-    WriteReply,
-)
+from workbench.protocol.messages import LeaderNews, Message, Outcome, ReadReply, ReplicaStatus, ReplyBatch, WriteReply
+from workbench.protocol.values import Position
 from workbench.transport.base import Handler, Inbound, Transport
 from workbench.transport.mqtt import connect_mqtt
 from workbench.transport.topics import Topics

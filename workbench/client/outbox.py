@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.protocol.codec import encode
-from workbench.protocol.messages import ClientBatch, Outcome, Read, ReadReply, Transaction, WriteReply
+from workbench.protocol.messages import ClientBatch, Outcome, Read, ReadReply, WriteReply
+from workbench.protocol.values import Transaction
 from workbench.transport.mqtt import MESSAGE_BYTES_MAX
 
 _BATCH_BYTES_MAX = 1024 * 1024

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Set
 from functools import lru_cache
 
-from workbench.protocol.messages import SqlValue, Statement
+from workbench.protocol.values import SqlValue, Statement
 
 _TOKEN = re.compile(
     r"--[^\n]*|/\*.*?(?:\*/|\Z)"

@@ -17,7 +17,7 @@ from workbench.client.own import Own
 from workbench.client.seen import Seen
 from workbench.client.tokens import Token
 from workbench.errors import ConfigurationError
-from workbench.protocol.messages import Position, Statement
+from workbench.protocol.values import Position, Statement
 
 
 class Situation(NamedTuple):

@@ -24,7 +24,8 @@ from workbench.errors import (
     OverloadedError,
     StatementError,
 )
-from workbench.protocol.messages import Outcome, Position, Read, ReadReply, Statement
+from workbench.protocol.messages import Outcome, Read, ReadReply
+from workbench.protocol.values import Position, Statement
 
 
 class ReadOperation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workbench.protocol.messages import Position, Row, StatementResult
+from workbench.protocol.values import Position, Row, StatementResult
 
 
 @dataclass(frozen=True, slots=True)

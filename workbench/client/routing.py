@@ -10,7 +10,7 @@ from workbench.client.own import Own
 from workbench.client.policies import ReadPolicy, Situation, Terms, parse_policy
 from workbench.client.search import LeaderSearch, ReplicaSearch, Search
 from workbench.client.seen import Seen
-from workbench.protocol.messages import Statement
+from workbench.protocol.values import Statement
 
 
 class ReadRouter:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workbench.client.tokens import Token
-from workbench.protocol.messages import Position
+from workbench.protocol.values import Position
 
 _NEVER = float("-inf")
 

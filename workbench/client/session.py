@@ -25,7 +25,7 @@ from workbench.client.statements import make_statement, make_statements
 from workbench.client.tokens import Token
 from workbench.client.writing import WriteOperation
 from workbench.errors import ConfigurationError, OperationError
-from workbench.protocol.messages import SqlValue, Statement, Transaction
+from workbench.protocol.values import SqlValue, Statement, Transaction
 
 _IDENTIFIER_BITS = 48
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from workbench.errors import StatementError
-from workbench.protocol.messages import SqlValue, Statement
+from workbench.protocol.values import SqlValue, Statement
 
 _INTEGER_MAX = 2**63
 

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 
 from workbench.errors import ConfigurationError
-from workbench.protocol.messages import Position
+from workbench.protocol.values import Position
 
 _TEXT = re.compile(r"\d{1,19}\.\d{1,19}(\+\d{1,19}\.\d{1,19})*")
 _NUMBER_MAX = 2**63 - 1

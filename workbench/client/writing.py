@@ -15,7 +15,8 @@ from workbench.client.outbox import Request
 from workbench.client.results import WriteResult
 from workbench.client.search import LeaderSearch
 from workbench.errors import DefiniteError, IndefiniteError, NotLeaderError, OverloadedError, StatementError
-from workbench.protocol.messages import Outcome, Transaction, WriteReply
+from workbench.protocol.messages import Outcome, WriteReply
+from workbench.protocol.values import Transaction
 
 _COMMIT_PAUSE_S = 0.05
 

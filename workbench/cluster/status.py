@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from workbench.config import AckPolicy
 from workbench.protocol import messages
-from workbench.protocol.messages import Position
 from workbench.protocol.roles import Role
+from workbench.protocol.values import Position
 
 DOWN = "down"
 

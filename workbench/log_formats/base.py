@@ -21,7 +21,7 @@ import msgspec
 
 from workbench.config import LogFormatName
 from workbench.errors import CodecError, DivergedError
-from workbench.protocol.messages import Statement
+from workbench.protocol.values import Statement
 
 Parameter: TypeAlias = None | bool | int | float | str | bytes
 """A parameter as it stands in a body: what SQLite can bind (it stores a bool as an integer)."""

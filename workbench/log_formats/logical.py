@@ -24,7 +24,7 @@ from workbench.config import LogFormatName
 from workbench.errors import CodecError, DivergedError
 from workbench.log_formats.base import INTERNAL_PREFIX, NO_DIVERGENCE, StatementFacts, diverged, run, strict_decoder
 from workbench.log_formats.table_shapes import has_sequences, has_virtual_tables, null_key_guards, table_shapes
-from workbench.protocol.messages import Statement
+from workbench.protocol.values import Statement
 
 
 class Changes(msgspec.Struct, frozen=True, array_like=True, tag=0, forbid_unknown_fields=True):

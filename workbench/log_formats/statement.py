@@ -20,7 +20,7 @@ import msgspec
 from workbench.config import LogFormatName
 from workbench.errors import CodecError
 from workbench.log_formats.base import NO_DIVERGENCE, Parameter, StatementFacts, diverged, strict_decoder
-from workbench.protocol.messages import Statement
+from workbench.protocol.values import Statement
 
 
 class StatementCall(msgspec.Struct, frozen=True, array_like=True):

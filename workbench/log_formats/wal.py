@@ -22,7 +22,7 @@ import msgspec
 from workbench.config import LogFormatName
 from workbench.errors import CodecError, DivergedError, StorageError
 from workbench.log_formats.base import StatementFacts, strict_decoder
-from workbench.protocol.messages import Statement
+from workbench.protocol.values import Statement
 
 HEADER_BYTES = 32
 FRAME_HEADER_BYTES = 24

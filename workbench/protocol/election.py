@@ -7,7 +7,8 @@
   it makes the term, and asks for votes.
 - **Up to date.** A vote goes only to a log whose end is not older than the voter's own.
 - **The lease's other half (CheckQuorum).** Whoever has heard from a leader within the election timeout votes for
-  nobody, in real time this time, and the same for that time after its own start, since it may have forgotten that it heard. So
+  nobody, in real time this time, and the same for that time after its own start, since it may have forgotten that it
+  heard. So
   while a majority's answers are younger than that, nobody else can be elected. Two exceptions: an election that the
   leader itself has asked for, and a replica without a term, which cannot have heard from any leader.
 

@@ -10,14 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from workbench.protocol.values import EMPTY_KIND as EMPTY_KIND
-from workbench.protocol.values import EXPIRY_KIND as EXPIRY_KIND
-from workbench.protocol.values import MEMBERS_KIND as MEMBERS_KIND
-from workbench.protocol.values import Entry as Entry
-from workbench.protocol.values import LoggedEntry as LoggedEntry
-from workbench.protocol.values import Member as Member
 from workbench.protocol.values import NotNegative, Position, Row, Statement, StatementResult, Transaction, Wire
-from workbench.protocol.values import SqlValue as SqlValue
 
 # Between clients and replicas.
 

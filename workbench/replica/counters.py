@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from workbench.protocol.messages import LoggedEntry
+from workbench.protocol.values import LoggedEntry
 
 
 @dataclass(slots=True)

@@ -21,8 +21,8 @@ from workbench.errors import LogCorruption, StorageError
 from workbench.failpoints import hit
 from workbench.protocol.codec import decode_entry
 from workbench.protocol.ledger import Ledger
-from workbench.protocol.messages import Entry, LoggedEntry, Position
 from workbench.protocol.snapshot import Recovered
+from workbench.protocol.values import Entry, LoggedEntry, Position
 from workbench.replica.counters import Counters
 from workbench.replica.rollback import write_rollback
 from workbench.storage import hard_state

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from workbench.protocol.messages import LoggedEntry, Position
+from workbench.protocol.values import LoggedEntry, Position
 from workbench.storage.files import Files
 
 

@@ -47,8 +47,9 @@ from workbench.protocol.inputs import (
     SnapshotCopied,
     SnapshotSealed,
 )
-from workbench.protocol.messages import LoggedEntry, Position, SnapshotChunk
+from workbench.protocol.messages import SnapshotChunk
 from workbench.protocol.snapshot import Recovered
+from workbench.protocol.values import LoggedEntry, Position
 from workbench.replica.counters import Counters
 from workbench.replica.disk import ReplicaDisk
 from workbench.replica.snapshot_making import SnapshotMaking

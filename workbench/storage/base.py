@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from workbench.protocol.messages import Entry, Position, Statement, Transaction
 from workbench.protocol.outcomes import Execution, QueryResult, Refused
+from workbench.protocol.values import Entry, Position, Statement, Transaction
 from workbench.storage.database_copy import DatabaseCopy
 
 __all__ = ["Execution", "QueryResult", "Refused", "Store"]

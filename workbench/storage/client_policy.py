@@ -21,7 +21,7 @@ import apsw
 
 from workbench.errors import StatementError
 from workbench.log_formats.base import INTERNAL_PREFIX, StatementFacts
-from workbench.protocol.messages import Row
+from workbench.protocol.values import Row
 
 MEMBER_SAVEPOINT = f"{INTERNAL_PREFIX}member"
 

@@ -17,7 +17,7 @@ from typing import Final
 
 from workbench.errors import StorageError
 from workbench.failpoints import hit
-from workbench.protocol.messages import Position
+from workbench.protocol.values import Position
 from workbench.storage.files import OpenFile
 
 _PIECE_BYTES: Final = 1024 * 1024

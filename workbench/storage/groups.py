@@ -19,7 +19,7 @@ import apsw
 from workbench.config import Limits
 from workbench.errors import StatementError, StorageError
 from workbench.log_formats.base import Capture
-from workbench.protocol.messages import Member, Row, Statement, StatementResult, Transaction
+from workbench.protocol.values import Member, Row, Statement, StatementResult, Transaction
 from workbench.storage.base import QueryResult, Refused
 from workbench.storage.client_policy import MEMBER_SAVEPOINT, ClientPolicy, changes_schema, one_line
 

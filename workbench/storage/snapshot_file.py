@@ -21,8 +21,8 @@ import msgspec
 
 from workbench.errors import CodecError, LogCorruption
 from workbench.log_formats.base import strict_decoder
-from workbench.protocol.messages import Position
 from workbench.protocol.snapshot import SnapshotState, decode_state, encode_state
+from workbench.protocol.values import Position
 from workbench.storage.files import OpenFile
 
 CHUNK_BYTES: Final = 1024 * 1024

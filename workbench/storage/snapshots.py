@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from workbench.failpoints import hit
-from workbench.protocol.messages import Position
 from workbench.protocol.snapshot import SnapshotState
+from workbench.protocol.values import Position
 from workbench.storage.files import Files, OpenFile
 from workbench.storage.snapshot_file import Measured, SnapshotFile, write_manifest
 

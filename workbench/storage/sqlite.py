@@ -23,7 +23,7 @@ from workbench.failpoints import hit
 from workbench.log_formats.base import INTERNAL_PREFIX, LogFormat, run
 from workbench.log_formats.logical import LogicalFormat
 from workbench.log_formats.statement import StatementFormat
-from workbench.protocol.messages import Entry, Member, Position, Statement, Transaction
+from workbench.protocol.values import Entry, Member, Position, Statement, Transaction
 from workbench.storage.base import Execution, QueryResult, Store
 from workbench.storage.client_policy import one_line
 from workbench.storage.database_copy import WAL_BYTES_MAX, CopyRefused, DatabaseCopy

@@ -14,7 +14,7 @@ import apsw
 from workbench.config import LogFormatName
 from workbench.errors import CodecError, ConfigurationError, DivergedError, StorageError
 from workbench.failpoints import hit
-from workbench.protocol.messages import Entry, Position
+from workbench.protocol.values import Entry, Position
 from workbench.storage.client_policy import one_line
 from workbench.storage.database_copy import CopyRefused
 

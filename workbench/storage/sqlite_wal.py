@@ -30,7 +30,7 @@ from workbench.config import Limits
 from workbench.errors import CodecError, StorageError
 from workbench.failpoints import hit
 from workbench.log_formats.wal import WalCapture, decode_body, schema_version
-from workbench.protocol.messages import Entry, Member, Position, Statement, Transaction
+from workbench.protocol.values import Entry, Member, Position, Statement, Transaction
 from workbench.storage.base import Execution, QueryResult
 from workbench.storage.client_policy import one_line
 from workbench.storage.database_copy import WAL_BYTES_MAX, CopyRefused, DatabaseCopy

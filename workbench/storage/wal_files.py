@@ -14,7 +14,7 @@ import msgspec
 
 from workbench.errors import ConfigurationError, StorageError
 from workbench.log_formats.base import strict_decoder
-from workbench.protocol.messages import Position
+from workbench.protocol.values import Position
 from workbench.storage.client_policy import one_line
 from workbench.storage.files import Files
 from workbench.storage.sqlite_connection import DATABASE_NAME, check_page_size, open_connection

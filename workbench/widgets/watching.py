@@ -21,7 +21,7 @@ from workbench.errors import StatementError
 if TYPE_CHECKING:
     from workbench.charts.chart import Chart
     from workbench.cluster.cluster import Cluster
-    from workbench.protocol.messages import SqlValue
+    from workbench.protocol.values import SqlValue
 
 _TABLE = "watched"
 _KEPT = 4_000
