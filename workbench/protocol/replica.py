@@ -160,8 +160,10 @@ class Replica:
                 self._from_leader(message, sender, at)
             case SnapshotChunk(leader=sender) | JoinRefused(leader=sender) | TakeOver(leader=sender):
                 self._from_leader(message, sender, at)
-            case Progress(replica=sender) | Fetch(replica=sender) | FetchSnapshot(replica=sender):
-                if sender != self._state.name and self._in_term(message.term, sender, at):
+            case Progress(replica=sender) | Fetch(replica=sender) | FetchSnapshot(replica=sender) if (
+                sender != self._state.name
+            ):
+                if self._in_term(message.term, sender, at):
                     self._on_follower_message(message, at)
             case RequestVote(candidate=sender) if sender != self._state.name:
                 self._on_request_vote(message, at)
