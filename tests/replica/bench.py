@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.storage.replicas import Call, transaction
 from workbench.config import AckPolicy, Limits, LogFormatName, ReplicaConfig, Timing
-from workbench.protocol.codec import encode_entry
+from workbench.protocol.codec import decode_entry, encode_entry
 from workbench.protocol.effects import (
     Append,
     Apply,
@@ -41,7 +41,6 @@ from workbench.protocol.inputs import (
     SnapshotCopied,
     SnapshotSealed,
 )
-from workbench.protocol.ledger import Ledger
 from workbench.protocol.log_view import LogView
 from workbench.protocol.messages import AppendEntries, Read, SnapshotChunk
 from workbench.protocol.snapshot import Recovered, SnapshotState
@@ -234,8 +233,6 @@ class Bench:
         (send,) = self.storage.perform(SendLog("b", header, 1 << 30))
         assert isinstance(send, Send)
         assert isinstance(send.message, AppendEntries)
-        from workbench.protocol.codec import decode_entry
-
         return [decode_entry(encoded) for encoded in send.message.entries]
 
     def rows(self, sql: str) -> Sequence[tuple[object, ...]]:
