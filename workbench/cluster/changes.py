@@ -74,18 +74,26 @@ class Changes:
             why = self._refusal or "no answer"
             raise ClusterError(f"{what}: {why}" if what else f"{why} (waited {timeout_s:g} s)") from None
 
-    async def _ask_leader(self, make: Callable[[int, str], Message], *, retries: bool = True) -> ReplicaStatus:
-        """Ask whoever leads until it agrees; its status. Without `retries`, its first refusal is the end."""
+    async def _ask_leader(self, make: Callable[[int, str], Message]) -> ReplicaStatus:
+        """Ask whoever leads; its status. Raises `ClusterError` when it refuses."""
         while True:
             leader = await self._find_leader()
-            with contextlib.suppress(ClusterError):  # it died: there will be another one
-                status = await self._replicas.ask(leader.name, make)
-                if not status.refusal:
-                    return status
-                self._refusal = status.refusal
-                if not retries:
+            status = await self._try_to_ask(leader.name, make)
+            if status is not None:
+                if status.refusal:
                     raise ClusterError(status.refusal)
+                return status
             await asyncio.sleep(_POLL_S)
+
+    async def _try_to_ask(self, name: str, make: Callable[[int, str], Message]) -> ReplicaStatus | None:
+        """Ask one replica once. None when it does not answer: it died, and there will be another leader."""
+        try:
+            status = await self._replicas.ask(name, make)
+        except ClusterError as error:
+            self._refusal = str(error)
+            return None
+        self._refusal = status.refusal
+        return status
 
     # Members.
 
@@ -132,8 +140,7 @@ class Changes:
             if (ended := self._replicas.process(name).returncode) is not None:
                 raise ClusterError(f"{name} could not join: {self._replicas.why_down(name)} (status {ended})")
             if name not in (*leader.members, *leader.joining):
-                status = await self._replicas.ask(leader.name, lambda r, to: AddMember(r, to, name))
-                self._refusal = status.refusal
+                await self._try_to_ask(leader.name, lambda request, to: AddMember(request, to, name))
             await asyncio.sleep(_POLL_S)
 
     async def _give_up(self, name: str) -> None:
@@ -141,7 +148,7 @@ class Changes:
         if name in replicas.names:
             with contextlib.suppress(ClusterError, TimeoutError):
                 async with asyncio.timeout(1):
-                    await self._ask_leader(lambda request, to: RemoveMember(request, to, name), retries=False)
+                    await self._ask_leader(lambda request, to: RemoveMember(request, to, name))
             replicas.connection.members = tuple(one for one in replicas.names if one != name)
             await replicas.forget(name)
 
@@ -155,10 +162,9 @@ class Changes:
                 if name not in leader.members and leader.committed >= leader.last:
                     break
                 if name in leader.members:
-                    status = await replicas.ask(leader.name, lambda request, to: RemoveMember(request, to, name))
-                    if status.refusal and not _may_pass(status.refusal):
+                    status = await self._try_to_ask(leader.name, lambda request, to: RemoveMember(request, to, name))
+                    if status is not None and status.refusal and not _may_pass(status.refusal):
                         raise ClusterError(status.refusal)
-                    self._refusal = status.refusal
                 await asyncio.sleep(_POLL_S)
         replicas.connection.members = tuple(one for one in replicas.names if one != name)
         await replicas.forget(name)
@@ -172,7 +178,7 @@ class Changes:
         async with self._until(timeout_s, f"the leadership could not be handed to {to or 'anybody'}"):
             leader = await self._find_leader()
             to = to or await self._most_up_to_date(leader)
-            await self._ask_leader(lambda request, reply_to: TransferLeadership(request, reply_to, to), retries=False)
+            await self._ask_leader(lambda request, reply_to: TransferLeadership(request, reply_to, to))
             while (await self._find_leader()).name != to:
                 await asyncio.sleep(_POLL_S)
         return to

@@ -270,6 +270,11 @@ class ReplicaStorage:
 
     # The rest.
 
+    @property
+    def is_in_group(self) -> bool:
+        """Whether a group was executed that is neither committed nor abandoned yet."""
+        return self._open_group
+
     def digest(self) -> dict[str, str]:
         """Table name -> digest of its rows, as of what is applied."""
         return self._disk.store.digest()

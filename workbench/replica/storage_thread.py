@@ -10,6 +10,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from workbench.protocol.effects import Append, StorageEffect
 from workbench.replica.storage import ReplicaStorage, StorageAnswer
@@ -33,6 +34,8 @@ class StorageThread:
         self._failed = failed
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._digests: list[asyncio.Future[dict[str, str]]] = []
+        """Who waits for digests. Belongs to the storage thread."""
         storage.wake_by(lambda: self._jobs.put(self._proceed))
         self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
         self._thread.start()
@@ -42,15 +45,16 @@ class StorageThread:
         self._jobs.put(lambda: self._perform(effects))
 
     async def digest(self) -> dict[str, str]:
-        """The digests of the database, taken between effects."""
+        """The digests of the database, taken when no group waits to be committed."""
         future: asyncio.Future[dict[str, str]] = self._loop.create_future()
-
-        def job() -> None:
-            digest = self._storage.digest()
-            self._call(lambda: None if future.cancelled() else future.set_result(digest))
-
-        self._jobs.put(job)
+        self._jobs.put(lambda: self._digests.append(future))
         return await future
+
+    def _take_digests(self) -> None:
+        wanted, self._digests = self._digests, []
+        digest = self._storage.digest()
+        for future in wanted:
+            self._call(partial(_resolve, future, digest))
 
     async def stop(self) -> None:
         """Finish what was submitted, then end the thread."""
@@ -78,9 +82,16 @@ class StorageThread:
         try:
             while (job := self._jobs.get()) is not None:
                 job()
+                if self._digests and not self._storage.is_in_group:
+                    self._take_digests()
         except Exception as error:  # noqa: BLE001  whatever it is, it ends the replica
             failure = error
             self._call(lambda: self._failed(failure))
 
     def _call(self, function: Callable[[], None]) -> None:
         self._loop.call_soon_threadsafe(function)
+
+
+def _resolve(future: asyncio.Future[dict[str, str]], digest: dict[str, str]) -> None:
+    if not future.done():
+        future.set_result(digest)
