@@ -1,7 +1,7 @@
 """What the owner of a cluster may want of its replicas: a first election, members added or removed, another leader.
 
-Everything is asked of whoever leads, as often as it takes: the leader may change in between, or may not be able to do it
-just now. Every wait ends, at the latest with a `ClusterError` that says what stood in the way.
+Everything is asked of whoever leads, as often as it takes: the leader may change in between, or may not be able to do
+it just now. Every wait ends, at the latest with a `ClusterError` that says what stood in the way.
 """
 
 from __future__ import annotations
@@ -49,13 +49,14 @@ class Changes:
             return (await self._find_leader(unlike=unlike)).name
         raise AssertionError("unreachable")
 
-    async def _find_leader(self, *, unlike: str = "") -> ReplicaStatus:
+    async def _find_leader(self, *, unlike: str = "", name: str = "") -> ReplicaStatus:
         while True:
             statuses = await self._replicas.inspect_all()
             leader = leading([status for status in statuses if status.name != unlike])
             if leader is not None and leader.term >= max(status.term for status in statuses):
                 self._note_leader(leader)
-                return leader
+                if name in {"", leader.name}:
+                    return leader
             self._refusal = why_nobody_leads(statuses)
             await asyncio.sleep(_POLL_S)
 
@@ -179,8 +180,7 @@ class Changes:
             leader = await self._find_leader()
             to = to or await self._most_up_to_date(leader)
             await self._ask_leader(lambda request, reply_to: TransferLeadership(request, reply_to, to))
-            while (await self._find_leader()).name != to:
-                await asyncio.sleep(_POLL_S)
+            await self._find_leader(name=to)
         return to
 
     async def _most_up_to_date(self, leader: ReplicaStatus) -> str:

@@ -228,7 +228,7 @@ class ReplicaDriver:
         return topic
 
     def _follow_members(self) -> None:
-        """Listen to the logs of whoever may lead from now on. Until it works, a leader's own heartbeats come by inbox."""
+        """Listen to the logs of whoever may lead from now on. Until that works, leaders send heartbeats by inbox."""
         former, self._members = self._members, self._core.state.members
         new = [self._topics.log_of(name) for name in self._members if name not in (*former, self._config.name)]
         if new:
