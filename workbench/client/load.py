@@ -6,6 +6,10 @@ queue when it is busy; both the intended and the actual start are recorded, so a
 fewer requests (coordinated omission). Closed loop (no rate): each session starts its next operation when the last
 one has ended.
 
+A session does one thing at a time: one that waits for a write reads nothing. So with `separate_readers` some sessions
+read and the others write. `insistent_fraction` of them are like clients of an address that nobody updates: they know
+the replica that led when the load began, and no other.
+
 Whatever happens to an operation is recorded, and its session goes on. What still waits in a queue when the load has
 been over for as long as one operation may take is recorded as never sent: a cluster that stays down ends the load.
 """
@@ -13,6 +17,7 @@ been over for as long as one operation may take is recorded as never sent: a clu
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import signal
 import sys
@@ -24,6 +29,7 @@ from typing import NamedTuple
 
 from workbench import config_file
 from workbench.client.connection import ClientConnection
+from workbench.client.insistent import InsistentConnection
 from workbench.client.own_keys import draw_own_key
 from workbench.client.policies import parse_policy
 from workbench.client.session import Session, SessionOptions
@@ -49,6 +55,10 @@ class LoadConfig:
     """Keys that only one session writes, of each session (see `own_keys.py`); 0: all sessions write all `keys`."""
     own_read_fraction: float = 0.5
     """With own keys: the share of a session's reads that are of its own."""
+    separate_readers: bool = False
+    """`read_fraction` of the sessions read, the others write. Needs a rate, and sessions of both sorts."""
+    insistent_fraction: float = 0.0
+    """Share of the sessions that ask the first leader whatever they hear."""
     value_bytes: int = 100
     read_policy: str = "leader"
     seed: int = 1
@@ -64,6 +74,7 @@ class LoadConfig:
             "keys": (1, 10_000_000),
             "own_keys": (0, 1_000),
             "own_read_fraction": (0, 1),
+            "insistent_fraction": (0, 1),
             "value_bytes": (0, 1_000_000),
             "timeout_s": (0.1, 600),
         }
@@ -77,9 +88,23 @@ class LoadConfig:
                 "own_keys without a rate_per_s",
                 hint="in a closed loop nobody knows beforehand whose operation comes next",
             )
+        if self.separate_readers and (self.rate_per_s is None or not 0 < self.readers < self.sessions):
+            raise ConfigurationError(
+                f"separate_readers with {self.readers} of {self.sessions} sessions",
+                hint="some must read and some write; and a rate_per_s is needed",
+            )
         if self.workload not in WORKLOADS:
             raise ConfigurationError(f"unknown workload {self.workload!r}", hint="one of " + ", ".join(WORKLOADS))
         parse_policy(self.read_policy)
+
+    @property
+    def readers(self) -> int:
+        """How many sessions read, if they are separate: the first ones."""
+        return round(self.sessions * self.read_fraction)
+
+    def is_insistent(self, session: int) -> bool:
+        """Whether this session is one of those that insist; they are spread evenly."""
+        return int((session + 1) * self.insistent_fraction) > int(session * self.insistent_fraction)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,12 +163,19 @@ def plan_operations(load: LoadConfig) -> Iterator[Planned]:
         yield Planned(number, round(due_s * 1e9), is_read, _draw_key(load, rng, number, is_read=is_read), number)
 
 
+def session_of(load: LoadConfig, number: int, *, is_read: bool) -> int:
+    """Who runs the operation of that number: the sessions, or those of its sort, have their turns in order."""
+    if not load.separate_readers:
+        return number % load.sessions
+    return number % load.readers if is_read else load.readers + number % (load.sessions - load.readers)
+
+
 def _draw_key(load: LoadConfig, rng: random.Random, number: int, *, is_read: bool) -> str:
     if not load.own_keys:
         return f"k{int(rng.random() * load.keys)}"
     return draw_own_key(
         rng,
-        session=number % load.sessions,
+        session=session_of(load, number, is_read=is_read),
         sessions=load.sessions,
         own_keys=load.own_keys,
         own_read_fraction=load.own_read_fraction,
@@ -152,15 +184,24 @@ def _draw_key(load: LoadConfig, rng: random.Random, number: int, *, is_read: boo
 
 
 class LoadGenerator:
-    """Runs one load on an open connection, passing each finished operation to `writer`."""
+    """Runs one load on an open connection, passing each finished operation to `writer`.
+
+    `insistent`: the connection of the sessions that insist, if there are any.
+    """
 
     def __init__(
-        self, spec: LoadSpec, connection: ClientConnection, writer: OperationRowsWriter, start_ns: int
+        self,
+        spec: LoadSpec,
+        connection: ClientConnection,
+        writer: OperationRowsWriter,
+        start_ns: int,
+        insistent: ClientConnection | None = None,
     ) -> None:
         self._spec = spec
         self._load = spec.load
         self._workload = WORKLOADS[spec.load.workload]
         self._connection = connection
+        self._insistent = insistent or connection
         self._writer = writer
         self._filling = random.Random(spec.load.seed).randbytes(spec.load.value_bytes)
         self._operations = plan_operations(spec.load)
@@ -208,7 +249,8 @@ class LoadGenerator:
                 time.sleep(min(ahead_ns / 1e9, 0.1))
             if self._ended(operation.due_ns):
                 break
-            loop.call_soon_threadsafe(queues[operation.number % len(queues)].put_nowait, operation)
+            session = session_of(self._load, operation.number, is_read=operation.is_read)
+            loop.call_soon_threadsafe(queues[session].put_nowait, operation)
         for queue in queues:
             loop.call_soon_threadsafe(queue.put_nowait, None)
 
@@ -220,7 +262,7 @@ class LoadGenerator:
         load = self._load
         own_keys: set[SqlValue] = set()
         session = Session(
-            self._connection,
+            self._insistent if load.is_insistent(number) else self._connection,
             read_policy=load.read_policy,
             options=SessionOptions(timeout_s=load.timeout_s, retry_s=min(1.0, load.timeout_s)),
             own_keys=own_keys,
@@ -293,16 +335,19 @@ async def _drain(queue: asyncio.Queue[Planned | None]) -> AsyncIterator[Planned]
 
 
 async def _run(spec: LoadSpec) -> None:
-    connection = await ClientConnection.open(spec.broker_url, spec.cluster_id, spec.members)
-    connection.leader = spec.leader
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        connection = await ClientConnection.open(spec.broker_url, spec.cluster_id, spec.members)
+        stack.push_async_callback(connection.close)
+        connection.leader = spec.leader
+        insistent = None
+        if spec.load.insistent_fraction:
+            insistent = await InsistentConnection.open(spec.broker_url, spec.cluster_id, (spec.leader,))
+            stack.push_async_callback(insistent.close)
         start_ns = time.monotonic_ns()
         with OperationRowsWriter(spec.rows_path, start_ns=start_ns) as writer:
-            generator = LoadGenerator(spec, connection, writer, start_ns)
+            generator = LoadGenerator(spec, connection, writer, start_ns, insistent)
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, generator.stop)
             await generator.run()
-    finally:
-        await connection.close()
 
 
 def main(arguments: list[str] | None = None) -> int:
