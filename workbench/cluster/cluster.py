@@ -99,7 +99,7 @@ class Cluster:
     async def _start(self) -> None:
         self.directory = self._make_directory()
         self._broker = await self._exit.enter_async_context(await Broker.start(self.config.broker, self.logs))
-        names = self._started.names if self._started is not None else self.config.replica_names
+        names = self.names
         connection = await ClientConnection.open(self._broker.url, self.cluster_id, names)
         self._exit.push_async_callback(connection.close)
         replicas = Replicas(self.config, self.cluster_id, self.directory, self._broker, connection, names)
@@ -161,12 +161,12 @@ class Cluster:
     @property
     def names(self) -> tuple[str, ...]:
         """The replicas that there are, running or not."""
-        return self._replicas.names
+        return self._started.names if self._started is not None else self.config.replica_names
 
     @property
     def leader(self) -> str:
-        """Whoever leads, as far as this process has heard; `wait_for_leader` asks."""
-        return self._replicas.connection.leader
+        """Whoever leads, or led, as far as this process has heard; `wait_for_leader` asks."""
+        return self._started.connection.leader if self._started is not None else self.names[0]
 
     async def wait_for_leader(self, timeout_s: float = 10.0, *, unlike: str = "") -> str:
         """Wait until a replica, and not `unlike`, leads; its name. Raises `ClusterError` that says why nobody does."""
