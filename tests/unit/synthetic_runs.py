@@ -5,15 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from workbench.checkers.verdict import Verdict
+from tests.unit.synthetic_folder import Row, write
+from tests.unit.synthetic_sessions import session_guarantees_run
 from workbench.results import RunFolder
-
-Row = dict[str, Any]
 
 
 def log_formats_run(root: Path, *, empty: bool = False) -> RunFolder:
@@ -99,33 +96,9 @@ def stale_reads_run(root: Path, *, empty: bool = False, unknown: bool = False) -
     return write(root, "stale_reads", "How often does a read return the past?", summary, tables, empty=empty)
 
 
-def write(
-    root: Path, experiment: str, question: str, summary: list[Row], tables: dict[str, list[Row]], *, empty: bool
-) -> RunFolder:
-    """The run as a folder under `root`."""
-    writer = RunFolder.create(
-        root,
-        experiment=experiment,
-        title=question,
-        question=question,
-        parameters={"followers": 2, "ack": ("async", "sync"), "duration_s": 1.0},
-        seed=7,
-        profile="quick",
-        broker={"name": "mosquitto", "version": "2.0.21", "settings": {"set_tcp_nodelay": "true"}},
-    )
-    writer.note(claims={"first_claim": "Something holds on any machine.", "second_claim": "Something else does."})
-    second = Verdict.unknown("no reads were made") if empty else Verdict.valid("seen 12 times", reads=640)
-    return writer.finish(
-        summary=pd.DataFrame(summary),
-        tables={name: pd.DataFrame(rows) for name, rows in tables.items()},
-        verdicts={"first_claim": Verdict.valid("p50 is 21 ms"), "second_claim": second},
-        checks={"convergence": Verdict.valid("digests are equal")},
-        invariants={"converged": True, "lost_acknowledged_writes": 0},
-    )
-
-
 RUNS: dict[str, Callable[..., RunFolder]] = {
     "log_formats": log_formats_run,
     "write_latency": write_latency_run,
     "stale_reads": stale_reads_run,
+    "session_guarantees": session_guarantees_run,
 }

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from tests.unit.synthetic_runs import RUNS, write
+from tests.unit.synthetic_folder import write
+from tests.unit.synthetic_runs import RUNS
 from workbench.charts import style
 from workbench.charts.drawing import CHARTED, alt_text, draw, draw_png, save_charts
 from workbench.errors import RunError

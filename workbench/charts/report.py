@@ -35,6 +35,11 @@ SUMMARY_COLUMNS = {
         "ack", "read_policy", "follower_delay_ms", "reads", "reads_at_risk", "writes", "stale_rate_acknowledged",
         "stale_rate", "age_ms_p50", "age_ms_p99", "read_latency_ms_p50", "achieved_rate_per_s",
     ),
+    "session_guarantees": (
+        "read_policy", "reads", "read_your_writes_checked", "read_your_writes_violations", "monotonic_reads_checked",
+        "monotonic_reads_violations", "stale_rate", "read_latency_from_send_ms_p50", "read_latency_from_send_ms_p99",
+        "price_ms_mean", "leader_share",
+    ),
     "log_formats": (
         "log_format", "writes", "entries", "writes_per_entry", "body_bytes_per_write", "log_bytes_per_write",
         "leader_execute_us_per_write", "follower_apply_us_per_write", "leader_syncs_per_entry", "achieved_rate_per_s",

@@ -112,6 +112,10 @@ def _figure(name: str) -> _Cell:
     return cell
 
 
+def _share(name: str) -> _Cell:
+    return lambda row: percent(float(row.get(name, math.nan)))
+
+
 def _count(name: str) -> _Cell:
     return lambda row: f"{int(row.get(name) or 0):,}"
 
@@ -154,6 +158,16 @@ _LAYOUTS: dict[str, tuple[tuple[Column, _Cell], ...]] = {
         (Column("delay", "ms"), _figure("follower_delay_ms")),
         (Column("older than acknowledged", "% of reads (95 % interval)"), _interval("stale_rate_acknowledged")),
         (Column("or than a value read", "% of reads (95 % interval)"), _interval("stale_rate")),
+        (Column("reads"), _count("reads")),
+    ),
+    "session_guarantees": (
+        (Column("reads from", numeric=False), _word("read_policy")),
+        (Column("own writes missed", "% of reads (95 % interval)"), _interval("read_your_writes_violation_rate")),
+        (Column("steps back", "% of reads (95 % interval)"), _interval("monotonic_reads_violation_rate")),
+        (Column("mean", "ms a read"), _figure("read_latency_from_send_ms_mean")),
+        (Column("99th perc.", "ms"), _figure("read_latency_from_send_ms_p99")),
+        (Column("price", "ms a read"), _figure("price_ms_mean")),
+        (Column("from the leader", "% of reads"), _share("leader_share")),
         (Column("reads"), _count("reads")),
     ),
 }

@@ -12,6 +12,7 @@ from workbench.experiments.parameters import nearest
 _MODULES = {
     "write_latency": "workbench.experiments.write_latency",
     "stale_reads": "workbench.experiments.stale_reads",
+    "session_guarantees": "workbench.experiments.session_guarantees",
     "log_formats": "workbench.experiments.log_formats",
 }
 
