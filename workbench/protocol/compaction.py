@@ -50,6 +50,7 @@ class Compaction:
         ):
             self._busy, self._wanted = True, False
             self._bytes_covered = state.log_bytes
+            state.milestones.snapshot_begun_ns = at
             state.ask(MakeSnapshot())
 
     def on_copied(self, position: Position) -> None:
@@ -73,10 +74,11 @@ class Compaction:
             state.ask(SealSnapshot(state.snapshot_state(self._copied)))
             self._copied = None
 
-    def on_sealed(self, position: Position) -> None:
+    def on_sealed(self, position: Position, at: int) -> None:
         """The log up to here is not needed any more, but for followers that are a little behind."""
         state = self._state
         self._busy = False
         state.base = position
+        state.milestones.snapshot_sealed_ns = at
         state.log_bytes = max(0, state.log_bytes - self._bytes_covered)
         state.ask(DropLog(position.index, state.limits.retained_log_bytes_max // 2))

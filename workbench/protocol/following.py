@@ -156,6 +156,7 @@ class Following:
     def on_installed(self, recovered: Recovered, at: int) -> None:
         """A snapshot has taken the place of log and database."""
         self._state.install(recovered)
+        self._state.milestones.installed(recovered.base, at)
         self._matched = recovered.last_index
         self._received.clear()
         self._received_bytes = 0
@@ -167,7 +168,10 @@ class Following:
 
     def _note_applied(self, at: int) -> None:
         """Something may have become visible: reads that waited for it can be answered."""
-        self._freshness.applied(min(self._matched, self._state.applied))
+        state = self._state
+        self._freshness.applied(min(self._matched, state.applied))
+        if not state.milestones.caught_up_ns and state.leader and self._matched and state.applied >= self._leader_last:
+            state.milestones.caught_up_ns = at
         if self._desk:
             self._query(self._desk.take_ready(at))
 
@@ -184,6 +188,7 @@ class Following:
         for logged in entries:
             position = logged.entry.position
             if state.log.holds(position):
+                state.milestones.came_again(position.index)
                 continue
             if position.index <= state.base.index:
                 self._state.ask(Leave(_lost_committed(state, position)))
@@ -191,6 +196,7 @@ class Following:
             if position.index <= state.log.last.index:
                 self._rewind(position.index - 1)
             state.take(logged.entry, len(logged.encoded))
+            state.milestones.took(position)
             self._received.append(logged)
             self._received_bytes += len(logged.encoded)
         self._matched = max(self._matched, message.previous.index + len(entries))
@@ -260,6 +266,7 @@ class Following:
         after = after or state.log.last
         if state.leader and not self.receiving.is_active and self._fetching.is_due(at):
             self._fetching.ask(after, at)
+            state.milestones.fetch_begun_ns = state.milestones.fetch_begun_ns or at
             state.ask(Send(state.leader, Fetch(state.term, state.name, after)))
 
 

@@ -59,6 +59,7 @@ class Receiving:
         self._snapshot, self._size = chunk.snapshot, chunk.size
         self._next = chunk.offset + len(chunk.data)
         self._saving += 1
+        self._state.milestones.snapshot_bytes_in += len(chunk.data)
         self._state.ask(SaveChunk(chunk))
         if self._next < self._size:
             self._ask(at)
@@ -73,6 +74,7 @@ class Receiving:
             self._ask(at)
         elif self._size and held >= self._size:
             self.is_installing = True
+            self._state.milestones.snapshot_received_ns = at
             self._state.ask(InstallSnapshot(self._state.committed))
 
     def on_end(self) -> None:
@@ -83,6 +85,7 @@ class Receiving:
     def _ask(self, at: int) -> None:
         state = self._state
         self._asked_at = at
+        state.milestones.snapshot_asked_ns = state.milestones.snapshot_asked_ns or at
         if state.leader:
             request = FetchSnapshot(state.term, state.name, self._snapshot, self._next, state.layout)
             state.ask(Send(state.leader, request))

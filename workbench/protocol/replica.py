@@ -137,7 +137,7 @@ class Replica:
             case SnapshotAbandoned():
                 self._compaction.on_abandoned(at)
             case SnapshotSealed(position):
-                self._compaction.on_sealed(position)
+                self._compaction.on_sealed(position, at)
                 if isinstance(duty, Leading):
                     duty.on_sealed()
             case LogDropped(first_index):

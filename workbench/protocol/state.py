@@ -9,6 +9,7 @@ from workbench.config import AckPolicy, Limits, Protections, Timing
 from workbench.protocol.effects import Effect, Rewind, SaveTerm
 from workbench.protocol.ledger import Ledger
 from workbench.protocol.log_view import LogView
+from workbench.protocol.milestones import Milestones
 from workbench.protocol.snapshot import Recovered, SnapshotState
 from workbench.protocol.values import Entry, Position
 
@@ -49,6 +50,7 @@ class ReplicaState:
     """Reads that were admitted and have no answer yet."""
     refused_messages: int = 0
     """Messages that made no sense: from a stranger, meant for somebody else, or with bytes that are no entries."""
+    milestones: Milestones = field(default_factory=Milestones)
     counts: dict[str, int] = field(default_factory=lambda: {"elections": 0, "elections_won": 0, "downgrades": 0})
     """Since the process started: elections stood for (in a new term) and won, windows of given-up semi-sync."""
     notes: dict[str, str] = field(default_factory=dict)
@@ -90,6 +92,7 @@ class ReplicaState:
             committed=0,
         )
         state.install(recovered)
+        state.milestones.started = state.log.last
         return state
 
     def install(self, recovered: Recovered) -> None:

@@ -291,12 +291,17 @@ class ReplicaDriver:
             durable=state.durable,
             applied=state.applied,
             committed=state.committed,
-            counters=self._counters.as_dict() | state.counts | {"refused_messages": state.refused_messages},
+            counters={
+                **self._counters.as_dict(),
+                **state.counts,
+                **state.milestones.counts(),
+                "refused_messages": state.refused_messages,
+            },
             digests=taken,
             members=state.members,
             joining=self._core.joining,
             refusal=refusal,
-            notes=dict(state.notes),
+            notes=state.notes | state.milestones.notes(),
         )
         self._publish(self._topics.client_inbox(reply_to), status)
 
