@@ -52,6 +52,8 @@ from workbench.transport.base import Inbound, Transport
 from workbench.transport.links import Link, Links
 from workbench.transport.topics import Topics
 
+_STALL_MS = 500.0
+"""Storage that is at one thing for longer is reported in the status: a long statement, or a disk that does not answer."""
 _REPLIES_BYTES_MAX = 16 * 1024 * 1024
 
 _logger = logging.getLogger(__name__)
@@ -281,6 +283,8 @@ class ReplicaDriver:
     async def _report(self, request: int, reply_to: str, *, digests: bool = False, refusal: str = "") -> None:
         taken = await self._thread.digest() if digests else {}
         state = self._core.state
+        busy_ms = self._thread.busy_ms
+        storage = {"storage": f"at one piece of work for {busy_ms / 1e3:.1f} s"} if busy_ms > _STALL_MS else {}
         status = ReplicaStatus(
             request=request,
             name=state.name,
@@ -301,7 +305,7 @@ class ReplicaDriver:
             members=state.members,
             joining=self._core.joining,
             refusal=refusal,
-            notes=state.notes | state.milestones.notes(),
+            notes=state.notes | state.milestones.notes() | storage,
         )
         self._publish(self._topics.client_inbox(reply_to), status)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -34,11 +35,18 @@ class StorageThread:
         self._failed = failed
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._busy_since_ns = 0
         self._digests: list[asyncio.Future[dict[str, str]]] = []
         """Who waits for digests. Belongs to the storage thread."""
         storage.wake_by(lambda: self._jobs.put(self._proceed))
         self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
         self._thread.start()
+
+    @property
+    def busy_ms(self) -> float:
+        """How long the thread has been at what it does now; 0 when it has nothing to do."""
+        since_ns = self._busy_since_ns
+        return (time.monotonic_ns() - since_ns) / 1e6 if since_ns else 0.0
 
     def submit(self, effects: Sequence[StorageEffect]) -> None:
         """Carry out effects behind those submitted before."""
@@ -81,9 +89,11 @@ class StorageThread:
     def _run(self) -> None:
         try:
             while (job := self._jobs.get()) is not None:
+                self._busy_since_ns = time.monotonic_ns()
                 job()
                 if self._digests and not self._storage.is_in_group:
                     self._take_digests()
+                self._busy_since_ns = 0
         except Exception as error:  # noqa: BLE001  whatever it is, it ends the replica
             failure = error
             self._call(lambda: self._failed(failure))
