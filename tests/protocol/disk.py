@@ -228,7 +228,9 @@ class Node:
         if len(self.log) >= position.index and self.log[position.index - 1].entry.position == position:
             return InstallFailed("the log has it already")
         self._abandon_copy()
-        self.rollback += [logged.entry for logged in self.log[kept:]]
+        covered = {logged.entry.position for logged in snapshot.covered}
+        self._drop(entry for entry, _ in self.log[kept:] if entry.position not in covered)
+        self.laws.happened["installs"] += 1
         self.base, self.log, self.first_index = snapshot, list(snapshot.covered), position.index + 1
         for logged, previous in zip(self.log, [None, *self.log], strict=False):
             self.laws.appended(self.name, logged, previous.entry.position if previous else START)
@@ -271,11 +273,16 @@ class Node:
         self._abandon_copy()
         assert not self.base or to.index >= self.base.state.position.index, "law 3: a rewind behind the snapshot"
         assert to.index <= len(self.log), f"rewind to {to}, the log ends at {self.last}"
-        self.rollback += [logged.entry for logged in self.log[to.index :]]
+        self._drop(entry for entry, _ in self.log[to.index :])
         del self.log[to.index :]
         assert self.last == to
         if self.applied > to.index:
             self._rebuild()
+
+    def _drop(self, entries: Iterable[Entry]) -> None:
+        entries = list(entries)
+        self.rollback += entries
+        self.laws.dropped(self.name, entries)
 
     def _rebuild(self) -> None:
         self.data, self.applied = (self.base.data, self.base.state.position.index) if self.base else ({}, 0)

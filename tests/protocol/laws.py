@@ -6,7 +6,7 @@ every log, and leads to the same database. So each check costs no more than the 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,11 +14,32 @@ import msgspec
 
 from workbench.config import AckPolicy
 from workbench.protocol.log_view import LogView
-from workbench.protocol.messages import Outcome, Read, ReadReply, WriteReply
-from workbench.protocol.values import Entry, LoggedEntry, Position
+from workbench.protocol.messages import (
+    AppendEntries,
+    Fetch,
+    FetchSnapshot,
+    LeaderNews,
+    Message,
+    Mismatch,
+    Outcome,
+    Progress,
+    Read,
+    ReadReply,
+    ReplicaStatus,
+    ReplyBatch,
+    RequestVote,
+    SnapshotChunk,
+    SnapshotNeeded,
+    TakeOver,
+    Vote,
+    WriteReply,
+)
+from workbench.protocol.values import Entry, LoggedEntry, Position, Transaction
 
 START = Position()
 Data = dict[str, object]
+_NOT_EXECUTED = frozenset({Outcome.REFUSED, Outcome.NOT_LEADER, Outcome.OVERLOADED, Outcome.EXPIRED})
+"""What says that a request had no effect, and will have none; an earlier one for the same write may have had it."""
 
 
 class Laws:
@@ -28,25 +49,44 @@ class Laws:
     acknowledges or answers as a leader when another one has been elected since.
     """
 
-    def __init__(self, members: int, ack: AckPolicy, *, elected: bool = True, leases: bool = False) -> None:
+    def __init__(
+        self, members: int, ack: AckPolicy, *, elected: bool = True, leases: bool = False, downgrades: bool = False
+    ) -> None:
         self.elected = elected
-        self._leases = leases
+        self.leases = leases
         self._ack = ack
         self._level = ack.level
-        self._survives = elected and ack.level != "received" and ack.followers_needed(members) + 1 >= members // 2 + 1
+        self._survives = (
+            elected
+            and not downgrades
+            and ack.level != "received"
+            and ack.followers_needed(members) + 1 >= members // 2 + 1
+        )
         self.acknowledged = START
         """The newest position that was acknowledged, where acknowledged writes survive."""
+        self.newest_committed = START
+        """The newest position that anybody knows to be committed, where committed entries survive."""
+        self.happened: Counter[str] = Counter()
+        """What there was to judge, so that a test can tell whether it judged anything."""
         self._reads: dict[tuple[int, int], tuple[Read, Position]] = {}
-        """(session, request) -> the read, and what had been acknowledged before it was asked."""
+        """(session, request) -> the read, and what an answer as a leader must contain: known before it was asked."""
         self._leaders: dict[int, str] = {}
         self._terms: dict[str, tuple[int, str]] = {}
+        self._votes: dict[tuple[int, str], str] = {}
+        """(term, voter) -> who got the vote."""
         self._entries: dict[Position, tuple[bytes, Position]] = {}
         self._states: dict[Position, Data] = {START: {}}
+        self._writes: dict[Position, frozenset[tuple[int, int]]] = {START: frozenset()}
+        """Every write that took effect up to a position."""
         self._held: dict[str, defaultdict[Position, set[str]]] = {
             level: defaultdict(set) for level in ("received", "durable", "applied")
         }
         self._committed: dict[int, Position] = {}
         self._first_replies: dict[tuple[int, int], WriteReply] = {}
+        self._requests: Counter[tuple[int, int]] = Counter()
+        self._not_executed: Counter[tuple[int, int]] = Counter()
+        """How often a write was asked for, and how often the answer was that this request had, and will have, no
+        effect."""
 
     # Law 1.
 
@@ -56,11 +96,40 @@ class Laws:
         assert term > old[0] or keeps_vote, "law 1: a term or a vote was taken back"
         self._terms[name] = (term, voted_for)
 
-    def sent(self, name: str, term: int) -> None:
-        assert self._terms.get(name, (0, ""))[0] >= term, "law 1: the term was not durable when it was sent"
+    def sent(self, name: str, to: str, message: Message) -> None:
+        """What a replica says of terms and votes is on its disk by then."""
+        on_disk = self._terms.get(name, (0, ""))
+        match message:
+            case RequestVote(pre=True) | Vote(pre=True) | ReplyBatch() | ReplicaStatus() | LeaderNews():
+                return
+            case RequestVote(term=term):
+                assert on_disk[0] > term or on_disk == (term, name), "law 1: asked for votes before the own was durable"
+            case Vote(term=term, granted=True):
+                assert on_disk[0] > term or on_disk == (term, to), "law 1: a vote was given before it was durable"
+                candidate = self._votes.setdefault((term, name), to)
+                assert candidate == to, f"law 1: {name} voted for {candidate} and {to} in term {term}"
+            case (
+                AppendEntries(term=term)
+                | Progress(term=term)
+                | Fetch(term=term)
+                | Mismatch(term=term)
+                | Vote(term=term)
+                | TakeOver(term=term)
+                | SnapshotNeeded(term=term)
+                | FetchSnapshot(term=term)
+                | SnapshotChunk(term=term)
+            ):
+                assert on_disk[0] >= term, "law 1: the term was not durable when it was sent"
 
-    def leads(self, name: str, term: int) -> None:
-        assert self._leaders.setdefault(term, name) == name, "law 1: two leaders in a term"
+    def leads(self, name: str, term: int, log: LogView) -> None:
+        if term not in self._leaders:
+            self._leaders[term] = name
+            self.happened["leaders"] += 1
+            for position in self._committed.values():
+                is_older = position.term < term  # votes may come late, when a newer term has a leader already
+                known = log.holds(position) or not is_older
+                assert known, f"law 6: {name} was elected without {position}, which is committed"
+        assert self._leaders[term] == name, "law 1: two leaders in a term"
 
     # Laws 2 and 3.
 
@@ -78,7 +147,17 @@ class Laws:
         assert position > previous, f"law 2: {position} behind {previous}"
         if position not in self._states:
             self._states[position] = {**self._states[previous], **changes(logged.entry)}
+            self._writes[position] = self._took_effect(logged.entry, self._writes[previous])
+            self.happened[f"{logged.entry.kind or 'empty'} entries"] += 1
         self._held["durable"][position].add(name)
+
+    def _took_effect(self, entry: Entry, before: frozenset[tuple[int, int]]) -> frozenset[tuple[int, int]]:
+        writes = [(member.session, member.sequence) for member in entry.members]
+        for write in writes:
+            assert write not in before, f"law 7: {write} took effect twice"
+            assert self._requests[write] > self._not_executed[write], f"law 8: {write} was said to have no effect"
+        assert len(writes) == len(set(writes)), "law 7: a write took effect twice in one entry"
+        return before.union(writes)
 
     def applied(self, name: str, position: Position, data: Mapping[str, Any]) -> None:
         assert data == self._states[position], f"law 3: the database of {name} is not its log up to {position}"
@@ -86,7 +165,11 @@ class Laws:
             self._held["applied"][position].add(name)
             position = self._entries[position][1]
 
-    # Laws 4 and 7.
+    # Laws 4, 7 and 8.
+
+    def asked_writes(self, writes: Iterable[Transaction]) -> None:
+        """A request has reached a replica."""
+        self._requests.update((write.session, write.sequence) for write in writes)
 
     def replied(
         self,
@@ -95,9 +178,15 @@ class Laws:
         term: int,
         log: list[LoggedEntry],
         members: tuple[str, ...] = (),
+        *,
+        downgraded: bool = False,
     ) -> None:
+        """`downgraded`: the policy was given up for now."""
         first_of_term = next((entry.position for entry, _ in log if entry.term == term), None)
         for reply in writes:
+            self.happened[f"writes {reply.outcome.name}"] += 1
+            if reply.outcome in _NOT_EXECUTED:
+                self._not_executed[reply.session, reply.sequence] += 1
             if reply.outcome is not Outcome.OK:
                 continue
             assert first_of_term is not None, "law 4: acknowledged without an entry of the own term on disk"
@@ -106,35 +195,42 @@ class Laws:
             assert holds(log, reply.position), f"law 4: {reply.position} acknowledged, which the leader's log lacks"
             holders = {name for name in self._holders(due) if name != leader}  # members when it was met
             needed = self._ack.followers_needed(len(members))
-            assert len(holders) >= needed, f"law 4: acknowledged with {len(holders)} of {needed} followers"
+            enough = len(holders) >= needed or downgraded
+            assert enough, f"law 4: acknowledged with {len(holders)} of {needed} followers"
             self._check_authority(term)
             if self._survives:
                 self.acknowledged = max(self.acknowledged, reply.position)
                 first = self._first_replies.setdefault((reply.session, reply.sequence), reply)
+                self.happened["retries"] += first is not reply
                 assert reply == first, "law 7: a retry got another reply than its first"
 
     # Law 5.
 
     def _check_authority(self, term: int) -> None:
         newest = max(self._leaders, default=0)
-        assert not self._leases or term == newest, f"law 5: the leader of term {term} acts as one after {newest} began"
+        assert not self.leases or term == newest, f"law 5: the leader of term {term} acts as one after {newest} began"
 
     def asked(self, reads: Iterable[Read]) -> None:
+        known = max(self.acknowledged, self.newest_committed)
         for read in reads:
-            self._reads.setdefault((read.session, read.request), (read, self.acknowledged))
+            self._reads.setdefault((read.session, read.request), (read, known))
 
     def read(self, name: str, replies: Iterable[ReadReply], term: int, log: list[LoggedEntry]) -> None:
         for reply in replies:
+            read, known = self._reads[reply.session, reply.request]
+            self.happened[f"reads {_terms_of(read)} {reply.outcome.name}"] += 1
             if reply.outcome is not Outcome.OK:
                 continue
-            read, acknowledged = self._reads[reply.session, reply.request]
             if read.after.index:
                 assert reply.position.index >= read.after.index, "a read was answered before its position was there"
                 assert holds(log, read.after), "a read was answered from a history without its position"
             if read.from_leader:
                 self._check_authority(term)
-            if (read.linearizable or (read.from_leader and self._leases)) and self._survives:
-                assert reply.position >= acknowledged, f"law 5: a read at {reply.position} missed {acknowledged}"
+            if read.linearizable or (read.from_leader and self.leases):
+                assert reply.position >= known, f"law 5: a read of a leader at {reply.position} missed {known}"
+            if read.linearizable and self.elected:
+                committed = self._committed.get(reply.position.index)
+                assert committed == reply.position, f"law 5: a linearizable read showed {reply.position}, not committed"
 
     # Laws 4 and 7, details.
 
@@ -166,10 +262,43 @@ class Laws:
         holders = sum(holds(log, position) for name, log in disks.items() if name in members)
         majority = len(members) // 2 + 1
         assert known or holders >= majority, f"law 6: {position} committed on {holders} disks of {majority}"
+        self.newest_committed = max(self.newest_committed, position)
+
+    def dropped(self, name: str, entries: Iterable[Entry]) -> None:
+        """Entries of a log were rewound, or a snapshot took their place."""
+        self.happened["rewinds"] += 1
+        for entry in entries:
+            committed = self._committed.get(entry.index)
+            assert committed != entry.position, f"law 6: {name} dropped {entry.position}, which is committed"
+
+    def dropped_are_kept(self, name: str, log: list[LoggedEntry], rollback: Iterable[Entry]) -> None:
+        """What was on a disk once and is no more can be read in `rollback`."""
+        kept = {entry.position for entry in rollback}
+        for position, names in self._held["durable"].items():
+            if name in names and not holds(log, position):
+                assert position in kept, f"law 6: {name} dropped {position} without a trace"
 
     def committed_survived(self, log: list[LoggedEntry]) -> None:
         for position in self._committed.values():
             assert holds(log, position), f"law 6: {position} was committed and is gone"
+
+    def no_effect_was_honest(self, log: Iterable[LoggedEntry]) -> None:
+        """Law 8: of every write in a log, at least one request was not said to have had no effect."""
+        for logged in log:
+            for member in logged.entry.members:
+                write = (member.session, member.sequence)
+                assert self._requests[write] > self._not_executed[write], f"law 8: {write} was said to have no effect"
+
+
+def _terms_of(read: Read) -> str:
+    """How a read is to be answered, in a word."""
+    if read.linearizable:
+        return "linearizable"
+    if read.from_leader:
+        return "from_leader"
+    if read.after.index:
+        return "after"
+    return "bounded" if read.lag_entries_max >= 0 or read.lag_ms_max >= 0 else "any"
 
 
 def holds(log: list[LoggedEntry], position: Position) -> bool:

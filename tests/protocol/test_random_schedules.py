@@ -12,20 +12,19 @@ from __future__ import annotations
 
 import os
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
 from tests.protocol.test_replica import POLICIES
-from tests.protocol.world import CLIENT, World, agreed, transaction
+from tests.protocol.world import CLIENT, MS, World, agreed, transaction
 from workbench.config import AckPolicy, Limits, Protections, Timing
 from workbench.protocol.messages import AddMember, ClientBatch, Message, Outcome, Read, RemoveMember, TransferLeadership
-from workbench.protocol.roles import Role
 from workbench.protocol.values import Position, Statement, Transaction
 
-SESSIONS = 4
-STEPS = 500
-BLOCK = 25
+CLIENTS = 4
+STEPS = 1_200
+BLOCK = 20
 """Schedules in one test."""
 BLOCKS = 8
 SMALL = Limits(
@@ -35,7 +34,25 @@ SMALL = Limits(
     catch_up_bytes_max=60,
     retained_log_bytes_max=100,
 )
-TIMING = Timing(heartbeat_ms=40, election_timeout_ms=150, fetch_retry_ms=60, read_wait_ms=100, session_expiry_ms=2_000)
+TIMING = Timing(
+    tick_ms=10,
+    heartbeat_ms=40,
+    election_timeout_ms=150,
+    fetch_retry_ms=60,
+    ack_timeout_ms=1_000,
+    read_wait_ms=100,
+    session_expiry_ms=1_500,
+)
+
+
+@dataclass
+class Client:
+    """One that writes, in one session after the other."""
+
+    session: int
+    born: int = 0
+    sequence: int = 0
+    open: Transaction | None = None
 
 
 class Schedule:
@@ -51,7 +68,7 @@ class Schedule:
             ack=policy,
             seed=seed,
             limits=self.some_limits(),
-            timing=TIMING,
+            timing=replace(TIMING, downgrade_ms=rng.choice([0, 0, 80]) if policy.who == "semi_sync" else 0),
             protections=Protections(
                 up_to_date_check=protected,
                 pre_vote=rng.random() < 0.5,
@@ -64,10 +81,11 @@ class Schedule:
         self.world.loss = rng.choice([0.0, 0.05, 0.3])
         self.world.duplication = rng.choice([0.0, 0.1, 0.3])
         self.world.reordering = rng.choice([0.0, 0.1, 0.5])
+        self.world.tick_ms_max = rng.choice([5.0, 10.0, 40.0])
         if rng.random() < 0.3:
             self.world.slow_disks = {rng.choice(self.world.names)}
-        self.sequence = dict.fromkeys(range(SESSIONS), 0)
-        self.open: dict[int, Transaction] = {}
+        self.clients = [Client(session) for session in range(1, CLIENTS + 1)]
+        self.by_session = {client.session: client for client in self.clients}
         self.heard = 0
         self.requests = 0
 
@@ -88,34 +106,46 @@ class Schedule:
     def move(self) -> None:
         chance = self.rng.random()
         if chance < 0.08:
-            self.ask()
-        elif chance < 0.10:
+            self.ask(self.rng.choice(self.clients))
+        elif chance < 0.09:
             self.ask_again_for_something_old()
-        elif chance < 0.115 and self.crashes:
+        elif chance < 0.098 and self.crashes:
             self.crash_or_restart()
-        elif chance < 0.13:
+        elif chance < 0.106:
             self.pause_or_resume()
-        elif chance < 0.14:
+        elif chance < 0.112:
             self.cut_or_mend()
-        elif chance < 0.155:
+        elif chance < 0.12:
             self.request_something()
-        elif chance < 0.2:
-            self.world.tick_all(self.rng.random() * 40)
+        elif chance < 0.121:
+            self.world.now += self.rng.choice([100, 1_000, 10_000]) * MS  # the whole host was asleep
+        elif chance < 0.15:
+            self.world.tick_all(self.rng.random() * self.world.tick_ms_max)
         else:
             self.world.step()
         self.listen()
 
-    def ask(self) -> None:
-        """A session begins a write, or sends its open one again; reads come too."""
-        session = self.rng.randrange(SESSIONS)
-        if session not in self.open:
-            self.sequence[session] += 1
-            number = self.sequence[session]
-            self.open[session] = transaction(session, number, self.rng.choice("abc"), f"{session}.{number}")
+    def ask(self, client: Client) -> None:
+        """A client begins a write, or sends its open one again; reads come too."""
+        if client.open is None:
+            if self.protected and client.sequence and self.rng.random() < 0.1:
+                self.begin_session(client)
+            client.sequence += 1
+            value = f"{client.session}.{client.sequence}"
+            key = self.rng.choice("abc")
+            client.open = transaction(client.session, client.sequence, key, value, client.born)
         elif self.rng.random() < 0.1:
-            del self.open[session]  # the client gave up, and goes on
+            client.open = None  # it gave up, and goes on
             return
-        self.send_to_someone(ClientBatch(self.client(), (self.open[session],), (self.some_read(session),)))
+        batch = ClientBatch(self.process(), (client.open,), (self.some_read(client.session),))
+        self.send_to_someone(batch)
+
+    def begin_session(self, client: Client) -> None:
+        """A session is born at a committed index that its client has heard of."""
+        client.session = max(self.by_session) + 1
+        client.born = max(node.core.state.committed for node in self.world.nodes.values())
+        client.sequence, client.open = 0, None
+        self.by_session[client.session] = client
 
     def some_read(self, session: int) -> Read:
         kind = self.rng.choice(["any", "leader", "linearizable", "after", "lag"])
@@ -133,39 +163,55 @@ class Schedule:
 
     def ask_again_for_something_old(self) -> None:
         """A copy of a write that was answered long ago turns up."""
-        session = self.rng.randrange(SESSIONS)
-        if self.sequence[session]:
-            number = self.rng.randint(1, self.sequence[session])
-            old = transaction(session, number, "a", f"{session}.{number} again")
-            self.send_to_someone(ClientBatch(self.client(), (old,)))
+        client = self.rng.choice(self.clients)
+        if client.sequence:
+            number = self.rng.randint(1, client.sequence)
+            old = transaction(client.session, number, "a", f"{client.session}.{number} again", client.born)
+            self.send_to_someone(ClientBatch(self.process(), (old,)))
 
-    def client(self) -> str:
+    def process(self) -> str:
         return self.rng.choice([CLIENT, "client-2"])
 
     def send_to_someone(self, batch: Message) -> None:
-        leaders = [name for name, node in self.world.nodes.items() if node.core.role is Role.LEADER]
-        self.world.send("client", self.rng.choice([*self.world.names, *leaders * 4]), batch)
+        leaders = [node.name for node in self.world.leaders()]
+        self.world.send("client", self.rng.choice([*self.world.names, *leaders * 8]), batch)
 
     def listen(self) -> None:
         """Take note of replies; whoever does not lead is asked again later."""
         for reply in self.world.writes[self.heard :]:
-            asked = self.open.get(reply.session)
-            if asked and asked.sequence == reply.sequence and reply.outcome is not Outcome.NOT_LEADER:
-                del self.open[reply.session]
+            client = self.by_session[reply.session]
+            asked = client.open
+            is_answer = asked and (asked.session, asked.sequence) == (reply.session, reply.sequence)
+            if is_answer and reply.outcome is not Outcome.NOT_LEADER:
+                client.open = None
+                if self.protected and reply.outcome is Outcome.EXPIRED:
+                    self.begin_session(client)
         self.heard = len(self.world.writes)
 
     def crash_or_restart(self) -> None:
-        name = self.rng.choice(self.world.names)
-        if self.world.nodes[name].up:
-            self.world.crash(name)
+        down = [name for name, node in self.world.nodes.items() if not node.up]
+        if down and self.rng.random() < 0.85:
+            self.world.restart(self.rng.choice(down))
         else:
-            self.world.restart(name)
+            self.world.crash(self.rng.choice(self.world.names))
 
     def pause_or_resume(self) -> None:
-        self.world.paused ^= {self.rng.choice(self.world.names)}
+        if self.world.paused and self.rng.random() < 0.8:
+            self.world.paused = set()
+        else:
+            self.world.paused |= {self.rng.choice(self.world.names)}
 
     def cut_or_mend(self) -> None:
-        self.world.cut_off = set() if self.world.cut_off else {self.rng.choice(self.world.names)}
+        """One replica is cut off, or one link carries nothing any more; or all is well again."""
+        world = self.world
+        if world.cut_off or world.cut_links:
+            world.cut_off, world.cut_links = set(), set()
+        elif self.rng.random() < 0.5:
+            pass
+        elif self.rng.random() < 0.7:
+            world.cut_off = {self.rng.choice(world.names)}
+        else:
+            world.cut_links = {(self.rng.choice(world.names), self.rng.choice(world.names))}
 
     def request_something(self) -> None:
         """Whoever runs the cluster wants another leader, or, in some schedules, other members."""
@@ -174,36 +220,45 @@ class Schedule:
         if wish == "add" and len(self.world.names) < 6:
             name = f"replica-{len(self.world.names) + 1}"
             self.world.add_node(name)
-        make = {"transfer": TransferLeadership, "add": AddMember, "remove": RemoveMember}[wish]
-        self.send_to_someone(make(0, "", name))
+        request: Message
+        match wish:
+            case "add":
+                request = AddMember(0, "", name)
+            case "remove":
+                request = RemoveMember(0, "", name)
+            case _:
+                request = TransferLeadership(0, "", name)
+        self.send_to_someone(request)
 
     # Good luck.
 
     def heal(self) -> None:
         world = self.world
         world.loss = world.duplication = world.reordering = 0.0
-        world.paused, world.cut_off, world.slow_disks = set(), set(), set()
+        world.paused, world.cut_off, world.cut_links, world.slow_disks = set(), set(), set(), set()
         for name, node in world.nodes.items():
             if not node.up:
                 world.restart(name)
         for round_number in range(400):
             for _ in range(60):
                 world.step()
-            world.tick_all(20)
+            world.tick_all(10)
             self.listen()
+            still_open = [client.open for client in self.clients if client.open]
             if world.leaders() and round_number % 5 == 0:
-                leader = world.leader().name
-                for asked in self.open.values():
-                    world.send("client", leader, ClientBatch(CLIENT, (asked,)))
-            if not self.open and agreed(world) and not any(node.core.state.reading for node in world.nodes.values()):
+                for asked in still_open:
+                    world.send("client", world.leader().name, ClientBatch(CLIENT, (asked,)))
+            if not still_open and agreed(world) and not any(node.core.state.reading for node in world.nodes.values()):
                 return
-        raise AssertionError(f"no agreement: {self.open or world.describe()}")
+        raise AssertionError(f"no agreement: {[client.open for client in self.clients]}\n{world.describe()}")
 
     def check_end(self) -> None:
         world = self.world
         leader = world.leader()
         for name in leader.core.state.members:
-            world.laws.took_effect_once(world.nodes[name].log)
+            world.laws.no_effect_was_honest(world.nodes[name].log)
+        for name, node in world.nodes.items():
+            world.laws.dropped_are_kept(name, node.log, node.rollback)
         if self.protected:
             world.laws.committed_survived(leader.log)
 

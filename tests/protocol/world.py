@@ -24,7 +24,6 @@ from workbench.protocol.messages import (
     ClientBatch,
     LeaderNews,
     Message,
-    Outcome,
     Progress,
     Read,
     ReadReply,
@@ -50,8 +49,8 @@ LENIENT = Protections(check_quorum=False, pre_vote=False, up_to_date_check=False
 class World:
     """A cluster of `replica-1..n`. `seed` decides everything that is not given.
 
-    Without `protections`, whoever is appointed leads, and no lease is needed. `elected` promises that leaders other than
-    the first are the most up to date of a majority (`elect`, or real elections): committed entries must survive.
+    Without `protections`, whoever is appointed leads, and no lease is needed. `elected` promises that leaders other
+    than the first are the most up to date of a majority (`elect`, or real elections): committed entries must survive.
     """
 
     def __init__(
@@ -70,7 +69,13 @@ class World:
         self.limits = limits or Limits()
         self.timing = timing or Timing()
         self.protections = protections
-        self.laws = Laws(followers + 1, ack, elected=elected, leases=protections.fencing and protections.check_quorum)
+        self.laws = Laws(
+            followers + 1,
+            ack,
+            elected=elected,
+            leases=protections.fencing and protections.check_quorum,
+            downgrades=self.timing.downgrade_ms > 0,
+        )
         self.names = tuple(f"replica-{number}" for number in range(1, followers + 2))
         """All replicas that there are; those that join are added."""
         self.first_members = self.names
@@ -95,6 +100,12 @@ class World:
         """Replicas that do nothing, and do not notice."""
         self.cut_off: set[str] = set()
         """Replicas that hear nothing from other replicas, nor are heard."""
+        self.cut_links: set[tuple[str, str]] = set()
+        """(from, to): links that carry nothing."""
+        self.clock_ms: dict[str, float] = {}
+        """By how much a replica's clock is ahead of `now`; negative: behind."""
+        self.tick_ms_max = 40.0
+        """The longest time between two ticks in `step`."""
         self.message_bytes_max = 0
         """Size of the largest message so far; a queue holds one even if it is over the bound."""
         self.snapshots: dict[str, Snapshot] = {}
@@ -122,7 +133,10 @@ class World:
             random=self.rng.random,
             recovered=recovered,
         )
-        return Replica(state, self.now, recovered.incoming)
+        return Replica(state, self._clock(name), recovered.incoming)
+
+    def _clock(self, name: str) -> int:
+        return self.now + int(self.clock_ms.get(name, 0) * MS)
 
     # What a test does.
 
@@ -244,7 +258,7 @@ class World:
             case "copy", str(name):
                 self.nodes[name].finish_copy()
             case _:
-                self.tick_all(self.rng.random() * 40)
+                self.tick_all(self.rng.random() * self.tick_ms_max)
         return True
 
     def _deliverable(self) -> list[int | str]:
@@ -321,12 +335,27 @@ class World:
         node = self.nodes[name]
         if name in self.left:
             return
+        if isinstance(happened, Received):
+            for message in happened.messages:
+                if isinstance(message, ClientBatch):
+                    self.laws.asked_writes(message.writes)
         term = node.core.state.term  # a leader may acknowledge and step down over one batch of messages
         members = node.core.state.members
-        self._carry_out(node, node.core.handle(happened, self.now), term, members)
-        self._show_laws(node, members)
+        downgraded = _is_downgraded(node)
+        effects = node.core.handle(happened, self._clock(name))
+        self._show_committed(node, members)
+        self._carry_out(node, effects, term, members, downgraded=downgraded or _is_downgraded(node))
+        self._show_laws(node)
 
-    def _carry_out(self, node: Node, effects: list[Effect], replied_in: int = 0, members: tuple[str, ...] = ()) -> None:
+    def _carry_out(
+        self,
+        node: Node,
+        effects: list[Effect],
+        replied_in: int = 0,
+        members: tuple[str, ...] = (),
+        *,
+        downgraded: bool = False,
+    ) -> None:
         for effect in effects:
             match effect:
                 case SaveTerm(term, voted_for):
@@ -341,7 +370,7 @@ class World:
                 case Reply():
                     self.writes += effect.writes
                     self.reads += effect.reads
-                    self.laws.replied(node.name, effect.writes, replied_in, node.log, members)
+                    self.laws.replied(node.name, effect.writes, replied_in, node.log, members, downgraded=downgraded)
                     self.laws.read(node.name, effect.reads, replied_in, node.log)
                 case TellClients(message):
                     assert isinstance(message, LeaderNews)
@@ -355,25 +384,29 @@ class World:
 
     def send(self, source: str, target: str, message: Message) -> None:
         """Put a message on its way."""
+        if source != "client":
+            self.laws.sent(source, target, message)
         if isinstance(message, AppendEntries):
-            self.laws.sent(source, message.term)
             self.message_bytes_max = max(self.message_bytes_max, message.size_bytes)
-        is_cut = bool({source, target} & self.cut_off) and source != "client"
+        is_cut = source != "client" and (bool({source, target} & self.cut_off) or (source, target) in self.cut_links)
         if not is_cut and self.rng.random() >= self.loss:
             self.network.append((source, target, encode(message)))
 
     # Laws.
 
-    def _show_laws(self, node: Node, members: tuple[str, ...]) -> None:
+    def _show_committed(self, node: Node, members: tuple[str, ...]) -> None:
         state = node.core.state
-        if node.core.role is Role.LEADER:
-            self.laws.leads(node.name, state.term)
-        self.laws.received(node.name, state.log)
         assert state.committed <= state.log.last.index, "an entry that does not exist is committed"
         for index in range(node.committed + 1, state.committed + 1):
             disks = {other.name: other.log for other in self.nodes.values()}
             self.laws.committed(state.log.position_at(index), disks, members)
         node.committed = state.committed
+
+    def _show_laws(self, node: Node) -> None:
+        state = node.core.state
+        if node.core.role is Role.LEADER:
+            self.laws.leads(node.name, state.term, state.log)
+        self.laws.received(node.name, state.log)
         self._check_bounds(node)
 
     def _check_bounds(self, node: Node) -> None:
@@ -391,9 +424,14 @@ class World:
             assert 0 <= duty._stash.size_bytes <= limits.unacknowledged_bytes_max
 
 
-def transaction(session: int, sequence: int, key: str, value: object) -> Transaction:
+def _is_downgraded(node: Node) -> bool:
+    duty = node.core._duty
+    return isinstance(duty, Leading) and duty._downgrade._began is not None
+
+
+def transaction(session: int, sequence: int, key: str, value: object, born: int = 0) -> Transaction:
     """A write of the tests' only verb."""
-    return Transaction(session, sequence, (Statement("set", (key, value)),))  # type: ignore[arg-type]
+    return Transaction(session, sequence, (Statement("set", (key, value)),), born)  # type: ignore[arg-type]
 
 
 def agreed(world: World) -> bool:
