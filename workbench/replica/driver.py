@@ -53,7 +53,7 @@ from workbench.transport.links import Link, Links
 from workbench.transport.topics import Topics
 
 _STALL_MS = 500.0
-"""Storage that is at one thing for longer is reported in the status: a long statement, or a disk that does not answer."""
+"""Storage at one thing for longer is reported in the status: a long statement, or a disk that does not answer."""
 _REPLIES_BYTES_MAX = 16 * 1024 * 1024
 
 _logger = logging.getLogger(__name__)
