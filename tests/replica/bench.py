@@ -142,7 +142,8 @@ class Bench:
 
     def follow(self, leader: Bench) -> None:
         """Take all that `leader` has behind the own end."""
-        self.take(*leader.entries(self.last.index + 1))
+        if missing := leader.entries(self.last.index + 1):
+            self.take(*missing)
 
     def rewind(self, to: Position) -> Sequence[StorageAnswer]:
         answers = self.storage.perform(Rewind(to))

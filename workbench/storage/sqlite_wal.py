@@ -59,8 +59,8 @@ class WalStore:
         self._durable_applied = self._applied = self._files.find_or_create()
         self._in_main_file = self._applied
         """The last entry of which the main file has something, be it durable or not; the `-wal` may have more."""
-        self._frames_at: list[tuple[int, int]] = []
-        """(index of an entry, frames up to it) for those in the `-wal`."""
+        self._frames_at: list[tuple[Position, int]] = []
+        """(position of an entry, frames up to it) for those in the `-wal`."""
         self._copy: DatabaseCopy | None = None
         self._pending: Position | None = None
         self._frames_before = 0
@@ -108,10 +108,8 @@ class WalStore:
     def commit(self) -> None:
         assert self._pending is not None, "nothing was executed"
         self._applied, self._pending = self._pending, None
-        if self._capture.frames:
-            self._frames_at.append((self._applied.index, self._capture.frames))
-        else:
-            self._in_main_file = self._applied
+        if self._capture.frames > self._frames_before:
+            self._frames_at.append((self._applied, self._capture.frames))
         if self._capture.length > (CHECKPOINT_BYTES if self._copy is None else WAL_BYTES_MAX):
             self._checkpoint()
 
@@ -141,12 +139,11 @@ class WalStore:
                     database_pages = body.database_pages
                     pages.update((page.number, page.image) for page in body.pages)
         if database_pages:
+            self._in_main_file = entries[-1].position
             self._write_pages(pages, database_pages)
         self._applied = entries[-1].position
-        if not self._capture.frames:
-            self._in_main_file = self._applied
-            if self._copy is not None:
-                self._copy.position = self._applied
+        if self._copy is not None and not self._capture.frames:
+            self._copy.position = self._applied
         self._unsynced_entries += len(entries)
         if not self._capture.frames and (
             self._unsynced_bytes > PERSIST_BYTES or self._unsynced_entries > PERSIST_ENTRIES
@@ -159,12 +156,14 @@ class WalStore:
         assert self._copy is None, "a copy must be ended first"
         if to.index < self._in_main_file.index:
             return False
-        kept = bisect_right(self._frames_at, to.index, key=lambda at: at[0])
+        kept = bisect_right(self._frames_at, to.index, key=lambda at: at[0].index)
         frames = self._frames_at[kept - 1][1] if kept else 0
         if frames < self._capture.frames:
             self._cut_wal(frames)
         del self._frames_at[kept:]
         self._applied = to
+        if to.index < self._durable_applied.index:  # what was dropped there has changed nothing
+            self._write_position(to)
         return True
 
     def begin_copy(self) -> DatabaseCopy:
@@ -173,7 +172,7 @@ class WalStore:
         if self._capture.frames:
             self._checkpoint()
         self._copy = DatabaseCopy(
-            self._file, size=self._path.stat().st_size, page_size=self._page_size, position=self._in_main_file
+            self._file, size=self._path.stat().st_size, page_size=self._page_size, position=self._applied
         )
         return self._copy
 
@@ -248,8 +247,9 @@ class WalStore:
             self._broken = one_line(error)
             raise StorageError(f"cannot checkpoint {self._path}: {one_line(error)}") from error
         self._capture.restart()
-        self._frames_at.clear()
-        self._in_main_file = self._applied
+        if self._frames_at:
+            self._in_main_file = self._frames_at[-1][0]
+            self._frames_at.clear()
         self._persist()
 
     def _step_down(self) -> None:
@@ -292,16 +292,24 @@ class WalStore:
     # Files
 
     def _persist(self) -> None:
-        """Make the main file durable, and then the position that it holds."""
+        """Make the main file durable, which holds everything, and then its position."""
+        assert not self._capture.frames, "the -wal holds a part of the database"
         try:
             self._file.sync()
-            hit("position.before_save")
-            self._files.write_position(self._in_main_file)
         except StorageError as error:
             self._broken = error.message
             raise
-        self._durable_applied = self._in_main_file
+        self._write_position(self._applied)
         self._unsynced_bytes = self._unsynced_entries = 0
+
+    def _write_position(self, position: Position) -> None:
+        hit("position.before_save")
+        try:
+            self._files.write_position(position)
+        except StorageError as error:
+            self._broken = error.message
+            raise
+        self._durable_applied = position
 
     def _open(self) -> None:
         self._connection = open_connection(self._path, self._page_size)
