@@ -147,6 +147,20 @@ async def test_who_is_not_ready_is_passed_over_and_the_leader_is_the_last_resort
         assert sorted(stage.names_asked()) == ["a", "b", "c"]
 
 
+async def test_those_who_were_not_ready_are_asked_again() -> None:
+    async with on_stage() as stage:
+        for replica in stage.replicas.values():
+
+            def respond(request: Request, name: str = replica.name) -> Reply | None:
+                first = stage.names_asked().count(name) == 1
+                return says(Outcome.NOT_READY, "behind")(request) if first else stage[name].by_the_rules(request)
+
+            replica.respond = respond
+        await stage.session("bounded:0").read(SELECT)
+        assert sorted(stage.names_asked()[:3]) == ["a", "b", "c"]
+        assert len(stage.asked) == 4
+
+
 @pytest.mark.parametrize("policy", ["read_your_writes", "causal"])
 async def test_own_writes_are_seen(policy: str) -> None:
     async with on_stage() as stage:

@@ -143,7 +143,7 @@ class ClientConnection:
 
     @property
     def applied(self) -> Mapping[str, Position]:
-        """Replica -> the newest position that one of its answers to a read was read at."""
+        """Replica -> the position at which it last read for this process."""
         return self._applied
 
     # Requests.
@@ -212,7 +212,7 @@ class ClientConnection:
         for write in batch.writes:
             self._on_reply(("write", write.session, write.sequence), write, batch)
         for read in batch.reads:
-            if read.outcome is Outcome.OK and read.position > self._applied.get(batch.replica, Position()):
+            if read.outcome is Outcome.OK:
                 self._applied[batch.replica] = read.position
             self._on_reply(("read", read.session, read.request), read, batch)
         self._learn(batch.leader, batch.term)  # after the replies: what has just been answered need not be sent again

@@ -28,7 +28,7 @@ class Situation(NamedTuple):
     own: Own
     members: tuple[str, ...]
     applied: Mapping[str, Position]
-    """Replica -> the newest position that one of its answers was read at."""
+    """Replica -> the position at which it last read for this process."""
     now: float
     """On the clock of the event loop."""
 
