@@ -2,20 +2,28 @@
 
 from workbench.checkers.appends import Appends, appends
 from workbench.checkers.convergence import convergence
+from workbench.checkers.double_acknowledgements import double_acknowledgements, no_double_acknowledgement
 from workbench.checkers.lost_writes import LostWrites, lost_writes
+from workbench.checkers.rolled_back import DroppedEntry, Losses, losses, read_rollbacks
 from workbench.checkers.sessions import SessionGuarantees, session_guarantees
 from workbench.checkers.staleness import Staleness, staleness
 from workbench.checkers.verdict import Verdict
 
 __all__ = [
     "Appends",
+    "DroppedEntry",
+    "Losses",
     "LostWrites",
     "SessionGuarantees",
     "Staleness",
     "Verdict",
     "appends",
     "convergence",
+    "double_acknowledgements",
+    "losses",
     "lost_writes",
+    "no_double_acknowledgement",
+    "read_rollbacks",
     "session_guarantees",
     "staleness",
 ]

@@ -28,8 +28,11 @@ from workbench.errors import ClusterError, HistoryError
 from workbench.experiments.base import Row
 from workbench.history import operations_frame, read_operations
 from workbench.operation_rows import OperationRow, read_new_rows, read_rows_header
+from workbench.workloads.single_rows import WORKLOADS, WorkloadName
 
 _POLL_S = 0.01
+_READ_S = 60.0
+_PAGE_ROWS = 50_000
 _ENDING_S = 5.0
 """Beyond the longest that one operation may take: then the load generator is killed."""
 
@@ -136,3 +139,17 @@ async def disturbed_load(cluster: Cluster, config: LoadConfig, cell: str) -> Asy
     except BaseException:
         await load.abandon()
         raise
+
+
+async def contents_of(cluster: Cluster, workload: WorkloadName) -> dict[str, list[tuple[str, int]]]:
+    """Replica -> (key, value) of every row that it holds, for `checkers.appends`. Meant for quiet moments."""
+    session = await cluster.session(timeout_s=_READ_S)
+    sql = f"SELECT key, value FROM ({WORKLOADS[workload].contents}) LIMIT {_PAGE_ROWS} OFFSET ?"
+    contents: dict[str, list[tuple[str, int]]] = {}
+    for name in cluster.names:
+        rows = contents.setdefault(name, [])
+        while len(page := (await session.read(sql, (len(rows),), replica=name)).rows):
+            rows += [(str(key), int(str(value))) for key, value in page]
+            if len(page) < _PAGE_ROWS:
+                break
+    return contents
