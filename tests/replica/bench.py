@@ -6,6 +6,7 @@ another leader come from a `Bench` of their own.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -249,12 +250,13 @@ class Bench:
     def close(self) -> None:
         self.storage.close()
 
+    def killed(self, name: str) -> Bench:
+        """What another process would find, had this one just been killed."""
+        directory = self.config.directory.with_name(name)
+        shutil.copytree(self.config.directory, directory)
+        return Bench(replace(self.config, directory=directory))
+
     def restarted(self) -> Bench:
         """The same replica after an orderly end."""
         self.close()
         return Bench(self.config)
-
-
-def with_limits(config: ReplicaConfig, **limits: int) -> ReplicaConfig:
-    """The same replica with other limits."""
-    return replace(config, limits=replace(config.limits, **limits))

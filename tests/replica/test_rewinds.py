@@ -132,7 +132,7 @@ def test_an_old_leader_takes_back_its_whole_reign(pair: Pair, monkeypatch: pytes
     leader.new_term(2)
     leader.write(change(24))
     leader.rewind(to)
-    again = pair.leader = leader.restarted()
+    again = leader.killed("killed")
     assert (again.last, again.digest()) == (to, pair.model.digest())
     again.counters.rewinds_by_rebuild = leader.counters.rewinds_by_rebuild
     pair.check(again, to, by_rebuild=leader.config.log_format == "statement")
