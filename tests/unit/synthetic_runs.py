@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.unit.synthetic_folder import Row, write
+from tests.unit.synthetic_followers import follower_crash_run
 from tests.unit.synthetic_sessions import session_guarantees_run
 from workbench.results import RunFolder
 
@@ -101,4 +102,5 @@ RUNS: dict[str, Callable[..., RunFolder]] = {
     "write_latency": write_latency_run,
     "stale_reads": stale_reads_run,
     "session_guarantees": session_guarantees_run,
+    "follower_crash": follower_crash_run,
 }

@@ -170,6 +170,16 @@ _LAYOUTS: dict[str, tuple[tuple[Column, _Cell], ...]] = {
         (Column("from the leader", "% of reads"), _share("leader_share")),
         (Column("reads"), _count("reads")),
     ),
+    "follower_crash": (
+        (Column("ack policy", numeric=False), _word("ack")),
+        (Column("on disk", "position"), _word("position_on_disk")),
+        (Column("first fetched", "position"), _word("first_entry_fetched")),
+        (Column("fetched", "entries"), _count("entries_fetched")),
+        (Column("sent twice", "entries"), _count("entries_sent_twice")),
+        (Column("catching up", "ms"), _figure("catch_up_ms")),
+        (Column("writes before", "1/s"), _figure("writes_per_s_before")),
+        (Column("while down", "writes/s"), _figure("writes_per_s_down")),
+    ),
 }
 
 
