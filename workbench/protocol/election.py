@@ -4,7 +4,7 @@
   is counted in ticks, and a late tick counts for little: after a stall of this very process, what lies in its inbox is
   read before the leader is taken for dead.
 - **PreVote.** It first asks everybody whether it could win, in a term that nobody has yet. Only if a majority says so
-  it makes the term, and asks for votes.
+  it makes the term, and asks for votes. Whoever has heard from a leader within the election timeout does not say so.
 - **Up to date.** A vote goes only to a log whose end is not older than the voter's own.
 - **The lease's other half (CheckQuorum).** Whoever has heard from a leader within the election timeout votes for
   nobody, in real time this time, and the same for that time after its own start, since it may have forgotten that it
@@ -136,7 +136,8 @@ class Election:
 
     def ignores(self, request: RequestVote, at: int) -> bool:
         """Whether a request is not even to be considered, since there is a leader."""
-        return self._state.protections.check_quorum and not request.transfer and self._hears_leader(at)
+        matters = request.pre or self._state.protections.check_quorum
+        return matters and not request.transfer and self._hears_leader(at)
 
     def answer(self, request: RequestVote) -> None:
         """Vote. The request's term is the present one; a PreVote's may be newer."""

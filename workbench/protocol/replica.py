@@ -252,7 +252,7 @@ class Replica:
             return
         if request.term < state.term:
             state.ask(Send(request.candidate, Vote(state.term, state.name, granted=False, pre=request.pre)))
-        elif self._role is Role.LEADER and state.protections.check_quorum and not request.transfer:
+        elif self._role is Role.LEADER and (request.pre or state.protections.check_quorum) and not request.transfer:
             pass  # it would know if a majority followed somebody else
         elif not self._election.ignores(request, at):
             if request.term > state.term and not request.pre:
