@@ -19,12 +19,13 @@ from collections.abc import Iterator
 from workbench.config import ReplicaConfig
 from workbench.errors import LogCorruption, StorageError
 from workbench.failpoints import hit
+from workbench.log_formats.wal_rows import DATABASE_BYTES_MAX, RowReader
 from workbench.protocol.codec import decode_entry
 from workbench.protocol.ledger import Ledger
 from workbench.protocol.snapshot import Recovered
-from workbench.protocol.values import Entry, LoggedEntry, Position
+from workbench.protocol.values import Entry, LoggedEntry, Position, Statement
 from workbench.replica.counters import Counters
-from workbench.replica.rollback import write_rollback
+from workbench.replica.rollback import Describer, write_rollback
 from workbench.storage import hard_state
 from workbench.storage.base import Store
 from workbench.storage.files import Files
@@ -35,6 +36,7 @@ from workbench.storage.snapshots import Snapshots
 from workbench.storage.sqlite import open_store
 
 _REPLAY_BYTES = 4 * 1024 * 1024
+_COLUMNS = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0 ORDER BY cid"
 _HINT = "move its directory away and let it join again"
 
 _logger = logging.getLogger(__name__)
@@ -261,10 +263,30 @@ class ReplicaDisk:
             return
         to = Position(self.log.term_at(after) or 0, after)
         hit("rollback.before_write")
-        path = write_rollback(self._files, self._directory / "rollback", to, self.entries(after + 1))
+        describer = Describer(self._columns, lambda: self._row_reader(after))
+        path = write_rollback(self._files, self._directory / "rollback", to, self.entries(after + 1), describer)
         hit("rollback.after_write")
         self._counters.entries_rolled_back += last_index - after
         _logger.warning("the entries behind %s are dropped; they stand in %s", to, path)
+
+    def _columns(self, table: str) -> tuple[str, ...]:
+        """Names of the stored columns of `table`, as far as the database knows it now."""
+        found = self.store.query(Statement(_COLUMNS, (table,)))
+        return tuple(str(name) for (name,) in found.rows)
+
+    def _row_reader(self, index: int) -> RowReader:
+        """The database as of entry `index`, for looking into pages. Raises `CodecError` when it is too large."""
+        base, snapshot = self.snapshots.base, self.snapshots.newest
+        if index < base.index:
+            raise StorageError(f"the log does not reach back to entry {index}")
+        image = snapshot.read_database(DATABASE_BYTES_MAX) if snapshot is not None else b""
+        reader = RowReader(image, self._config.page_size)
+        for logged in self.entries(base.index + 1):
+            if logged.entry.index > index:
+                break
+            if logged.entry.changes_data:
+                reader.advance(logged.entry.body)
+        return reader
 
     def holds(self, position: Position) -> bool:
         """Whether `position` is part of this replica's history."""

@@ -156,6 +156,12 @@ class SnapshotFile:
         if digest.digest() != self._digest:
             raise self._damaged(0, "the database does not match its digest")
 
+    def read_database(self, bytes_max: int) -> bytes:
+        """The whole database. Raises `CodecError` when it is longer than that."""
+        if self.database_bytes > bytes_max:
+            raise CodecError(f"a database of more than {bytes_max} bytes is not looked into")
+        return self._file.pread(self.database_bytes, 0)
+
     def close(self) -> None:
         """Release the descriptor."""
         self._file.close()

@@ -1,0 +1,110 @@
+"""Entries in words that JSON can carry: what a body would change, for people who look at a log or at what was dropped.
+
+`describe` gives one dictionary for each statement, changed row or set of pages, in order:
+
+    statement  {"sql", "parameters"}
+    logical    {"table", "operation", "old", "new"}: values by column, those that are known; {"sql"}; {"sequences"}
+    wal        {"database_pages", "pages"}: the size of the database afterwards, and the numbers of the changed pages
+    members    {"members"}
+    expiry     {"expires_up_to"}: the index up to which sessions wrote last that are forgotten
+
+A blob becomes {"blob": base64}, a number that JSON does not have {"real": text}. `wal_rows.py` finds the rows in pages.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
+
+import apsw
+import msgspec
+
+from workbench.errors import CodecError
+from workbench.log_formats import logical, statement, wal
+from workbench.log_formats.base import strict_decoder
+from workbench.protocol import values
+
+Described: TypeAlias = dict[str, object]
+Columns: TypeAlias = Callable[[str], Sequence[str]]
+"""Table -> the names of its stored columns; none when they are not known."""
+
+
+_decode_members = msgspec.msgpack.Decoder(tuple[str, ...])
+_decode_horizon = msgspec.msgpack.Decoder(int)
+_decode_pages = strict_decoder(wal.WalBody)
+
+
+def describe(kind: str, body: bytes, columns: Columns = lambda _table: ()) -> list[Described]:
+    """What the entry of `kind` with `body` changes. Raises `CodecError` for bytes that are no such body."""
+    try:
+        match kind:
+            case "statement":
+                return list(_statements(body))
+            case "logical":
+                return list(_changes(body, columns))
+            case "wal":
+                pages = _decode_pages(body)
+                return [{"database_pages": pages.database_pages, "pages": [page.number for page in pages.pages]}]
+            case values.MEMBERS_KIND:
+                return [{"members": list(_decode_members.decode(body))}]
+            case values.EXPIRY_KIND:
+                return [{"expires_up_to": _decode_horizon.decode(body)}]
+            case values.EMPTY_KIND:
+                return []
+    except msgspec.MsgspecError as error:
+        raise CodecError(f"not the body of an entry of kind {kind!r}: {error}") from error
+    raise CodecError(f"an entry of the unknown kind {kind!r}")
+
+
+def json_value(value: object) -> object:
+    """A value of SQLite as JSON can carry it."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return {"blob": base64.b64encode(value).decode()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"real": repr(value)}
+    return value
+
+
+def named_values(row: Iterable[object], names: Sequence[str]) -> Described:
+    """Column -> value, by place where the names do not fit; what did not change is left out."""
+    found = list(row)
+    if len(found) == len(names) + 1:
+        names = ("rowid", *names)
+    elif len(found) != len(names):
+        names = [str(place) for place in range(len(found))]
+    return {name: json_value(value) for name, value in zip(names, found, strict=True) if value is not apsw.no_change}
+
+
+def _statements(body: bytes) -> Iterator[Described]:
+    decoded = statement.decode_body(body)
+    for calls in decoded.transactions:
+        for call in calls:
+            yield {"sql": decoded.texts[call.text], "parameters": [json_value(value) for value in call.parameters]}
+
+
+def _changes(body: bytes, columns: Columns) -> Iterator[Described]:
+    for part in logical.decode_body(body).parts:
+        match part:
+            case logical.Changes(changeset):
+                yield from _rows(changeset, columns)
+            case logical.SchemaChange(sql):
+                yield {"sql": sql}
+            case logical.Sequences(rows):
+                yield {"sequences": {str(name): value for name, value in rows}}
+
+
+def _rows(changeset: bytes, columns: Columns) -> Iterator[Described]:
+    names: dict[str, Sequence[str]] = {}
+    try:
+        for change in apsw.Changeset.iter(changeset):
+            if change.name not in names:
+                names[change.name] = columns(change.name)
+            row: Described = {"table": change.name, "operation": change.op}
+            for side, found in (("old", change.old), ("new", change.new)):
+                if found is not None:
+                    row[side] = named_values(found, names[change.name])
+            yield row
+    except (apsw.Error, UnicodeDecodeError) as error:
+        raise CodecError(f"not a changeset: {error}") from error
