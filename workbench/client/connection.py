@@ -91,6 +91,8 @@ class ClientConnection:
         self.client_id = f"client-{secrets.token_hex(6)}"
         self._topics = Topics(cluster_id)
         self._loop = asyncio.get_running_loop()
+        self._inboxes: dict[str, str] = {}
+        """Replica -> its topic: made once, since every request needs it."""
         self._applied: dict[str, Position] = {}
         self._waiting: dict[tuple[object, ...], _Waiting] = {}
         self._controls: dict[int, tuple[float, asyncio.Future[ReplicaStatus | None]]] = {}
@@ -185,7 +187,8 @@ class ClientConnection:
     def _send(self, waiting: _Waiting, replica: str) -> None:
         waiting.replica = replica
         waiting.asked.append(replica)
-        self._outbox.add(replica, self._topics.replica_inbox(replica), waiting.request)
+        topic = self._inboxes.get(replica) or self._inboxes.setdefault(replica, self._topics.replica_inbox(replica))
+        self._outbox.add(replica, topic, waiting.request)
 
     def _publish(self, topic: str, frame: bytes) -> None:
         self._link.publish(topic, frame)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from workbench.protocol.codec import encode
 from workbench.protocol.messages import ClientBatch, Outcome, Read, ReadReply, WriteReply
@@ -18,8 +17,7 @@ _BATCH_BYTES_MAX = 1024 * 1024
 Refuse = Callable[[str, tuple[WriteReply, ...], tuple[ReadReply, ...]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A write or a read, and what its reply is known by."""
 
     content: Transaction | Read

@@ -85,9 +85,9 @@ class LeaderSearch:
 
     def _choose(self) -> str:
         leader = self._connection.leader
-        avoid = self._silent | self._refused
-        if leader and leader not in avoid:
+        if leader and leader not in self._silent and leader not in self._refused:
             return leader
+        avoid = self._silent | self._refused
         others = [name for name in self._connection.members if name not in avoid]
         return self._rng.choice(others) if others else ""
 

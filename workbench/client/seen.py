@@ -16,19 +16,21 @@ class Seen:
 
     def forget(self) -> None:
         """Begin anew."""
-        self.written = Token()
+        nothing = Token()
+        self.written = nothing
         """The session's own writes."""
-        self.read = Token()
+        self.read = nothing
         """What its reads saw."""
-        self.everything = Token()
+        self.everything = nothing
         """Both, and what others have told it."""
         self.wrote_at = _NEVER
         """When its last write was acknowledged, on the clock of the event loop."""
 
     def wrote(self, position: Position, at: float) -> None:
         """A write was acknowledged at the time `at`."""
-        self.written = self.written.including(position)
-        self.everything = self.everything.including(position)
+        written = self.written.including(position)
+        self.everything = written if self.everything is self.written else self.everything.including(position)
+        self.written = written
         self.wrote_at = at
 
     def has_read(self, position: Position, contained: Token) -> None:

@@ -52,6 +52,8 @@ class Token:
         """The token of whoever has seen this and `position`."""
         if not position.index:
             return self
+        if len(self.positions) == 1 and self.positions[0].term == position.term:  # nearly always
+            return Token((position,)) if self.positions[0].index < position.index else self
         older = tuple(one for one in self.positions if one.term < position.term)
         newer = self.positions[len(older) :]
         if newer and newer[0].term == position.term:

@@ -13,7 +13,7 @@ import random
 from workbench.client.connection import Answer, ClientConnection
 from workbench.client.outbox import Request
 from workbench.client.results import WriteResult
-from workbench.client.search import LeaderSearch
+from workbench.client.search import FIRST_WAIT_S, LeaderSearch, Next
 from workbench.errors import DefiniteError, IndefiniteError, NotLeaderError, OverloadedError, StatementError
 from workbench.protocol.messages import Outcome, WriteReply
 from workbench.protocol.values import Transaction
@@ -26,8 +26,10 @@ class WriteOperation:
 
     def __init__(self, connection: ClientConnection, rng: random.Random, timeout_s: float, retry_s: float) -> None:
         self._connection = connection
+        self._rng = rng
         self._timeout_s = timeout_s
-        self._search = LeaderSearch(connection, rng, retry_s)
+        self._retry_s = retry_s
+        self._made_search: LeaderSearch | None = None
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._until = self._began + timeout_s
@@ -46,7 +48,7 @@ class WriteOperation:
         while True:
             if self._loop.time() >= self._until or self._connection.closed:
                 raise self._gave_up()
-            replica, patience_s = self._search.next()
+            replica, patience_s = self._next()
             answer = await self._connection.ask(
                 replica, request, patience_s=patience_s, until=self._until, needs_leader=True
             )
@@ -56,16 +58,28 @@ class WriteOperation:
                 self._search.no_answer(answer.asked)
                 continue
             assert isinstance(reply, WriteReply)
-            self._several_reigns |= answer.asked.count(answer.replica) > 1
-            self._unanswered.update(name for name in answer.asked if name != answer.replica)
             if reply.outcome is Outcome.OK:
                 return self._result(transaction, reply, answer.replica)
+            self._several_reigns |= answer.asked.count(answer.replica) > 1
+            self._unanswered.update(name for name in answer.asked if name != answer.replica)
             if reply.outcome is Outcome.EXPIRED and not self._is_in_doubt:
                 await self._until_committed(transaction.born)
                 return None
             if not self._may_go_on(reply, answer):
                 raise self._failure(reply, answer.replica)
             self._search.refused(answer)
+
+    def _next(self) -> Next:
+        """Nearly every write is answered by the leader that it is sent to first, and needs no search."""
+        if self._made_search is None and (leader := self._connection.leader):
+            return Next(leader, min(FIRST_WAIT_S, self._retry_s))
+        return self._search.next()
+
+    @property
+    def _search(self) -> LeaderSearch:
+        if self._made_search is None:
+            self._made_search = LeaderSearch(self._connection, self._rng, self._retry_s)
+        return self._made_search
 
     async def _until_committed(self, born: int) -> None:
         """A new leader may not know yet what is committed: a session born at the same index would be unknown again."""
