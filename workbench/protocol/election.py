@@ -48,9 +48,9 @@ class Silence:
             self.lasted_ns += min(at - self._last_tick, self._tick_ns_max)
         self._last_tick = at
 
-    def end(self) -> None:
-        """Something was heard."""
-        self.lasted_ns = 0
+    def end(self, at: int) -> None:
+        """Something was heard: what was before does not count, not even as a part of the next tick."""
+        self.lasted_ns, self._last_tick = 0, at
 
 
 class Election:
@@ -75,7 +75,7 @@ class Election:
     def heard_leader(self, at: int) -> None:
         """The leader of the present term is alive."""
         self._heard_at = at
-        self._silence.end()
+        self._silence.end(at)
         self.stage = None
 
     def is_due(self, at: int) -> bool:
@@ -88,9 +88,9 @@ class Election:
 
     # Standing.
 
-    def stand(self, *, transfer: bool = False, at_once: bool = False) -> None:
+    def stand(self, at: int, *, transfer: bool = False, at_once: bool = False) -> None:
         """Ask for votes, or, where that is the rule, for promises of votes first."""
-        self._silence.end()
+        self._silence.end(at)
         self._draw_patience()
         self._transfer = transfer
         pre = self._state.protections.pre_vote and not transfer and not at_once
@@ -139,7 +139,7 @@ class Election:
         matters = request.pre or self._state.protections.check_quorum
         return matters and not request.transfer and self._hears_leader(at)
 
-    def answer(self, request: RequestVote) -> None:
+    def answer(self, request: RequestVote, at: int) -> None:
         """Vote. The request's term is the present one; a PreVote's may be newer."""
         state = self._state
         if request.pre:
@@ -149,7 +149,7 @@ class Election:
             if granted and not state.voted_for:
                 state.save_term(state.term, request.candidate)
             if granted:
-                self._silence.end()
+                self._silence.end(at)
         term = request.term if granted else state.term
         state.ask(Send(request.candidate, Vote(term, state.name, granted, request.pre)))
 

@@ -240,7 +240,7 @@ class Leading:
         confirmed = confirmed_ns(at, self._followers.members)
         if confirmed > self._confirmed_ns:
             self._confirmed_ns = confirmed
-            self._silence.end()
+            self._silence.end(at)
         if protections.check_quorum and protections.fencing:
             self.is_over |= self._silence.lasted_ns >= 2 * self._state.election_timeout_ns
 

@@ -243,7 +243,7 @@ class Replica:
 
     def _stand(self, at: int, *, transfer: bool = False, at_once: bool = False) -> None:
         self._role = next_role(self._role, RoleEvent.STANDS)
-        self._election.stand(transfer=transfer, at_once=at_once)
+        self._election.stand(at, transfer=transfer, at_once=at_once)
         self._win_if_elected(at)
 
     def _on_request_vote(self, request: RequestVote, at: int) -> None:
@@ -257,7 +257,7 @@ class Replica:
         elif not self._election.ignores(request, at):
             if request.term > state.term and not request.pre:
                 self._follow_term(request.term, at)
-            self._election.answer(request)
+            self._election.answer(request, at)
 
     def _on_vote(self, vote: Vote, at: int) -> None:
         if vote.granted or vote.term <= self._state.term:
