@@ -7,6 +7,7 @@ from tests.protocol.world import CLIENT, World, transaction
 from workbench.config import AckPolicy, Limits, Protections, Timing
 from workbench.protocol.codec import decode
 from workbench.protocol.messages import AddMember, Campaign, ClientBatch, Message, Outcome, ReadReply, RemoveMember
+from workbench.protocol.roles import Role
 from workbench.protocol.state import ReplicaState
 
 
@@ -64,6 +65,11 @@ def run_until_led(world: World, milliseconds_max: float = 10_000) -> Node:
 def state(world: World, name: str) -> ReplicaState:
     """What a replica is."""
     return world.nodes[name].core.state
+
+
+def role(world: World, name: str) -> Role:
+    """What a replica takes itself for."""
+    return world.nodes[name].core.role
 
 
 def sent(world: World, source: str, target: str = "") -> list[Message]:
