@@ -277,7 +277,8 @@ class Leading:
             return False
         if not (protections.fencing and protections.check_quorum):
             return True
-        return at < confirmed_ns(at, self._followers.members) + self._state.lease_ns
+        confirmed = confirmed_ns(at, self._followers.members)
+        return 0 < confirmed and at < confirmed + self._state.lease_ns
 
     def _acknowledge(self, at: int) -> None:
         """Advance the committed index, and reply to whoever waits for what the policy now allows."""
