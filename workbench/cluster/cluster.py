@@ -172,10 +172,15 @@ class Cluster:
         """Wait until a replica, and not `unlike`, leads; its name. Raises `ClusterError` that says why nobody does."""
         return await self._changes.wait_for_leader(timeout_s, unlike=unlike)
 
-    async def session(self, read_policy: str = "leader", *, timeout_s: float = 10.0, retry_s: float = 1.0) -> Session:
-        """A new session of this process. Raises `ConfigurationError` for an unknown read policy."""
+    async def session(
+        self, read_policy: str = "leader", *, timeout_s: float = 10.0, retry_s: float = 1.0, **own: Any
+    ) -> Session:
+        """A new session of this process; `own` are `own_tables` and `own_keys` of `Session`.
+
+        Raises `ConfigurationError` for an unknown read policy.
+        """
         options = SessionOptions(timeout_s=timeout_s, retry_s=min(retry_s, timeout_s))
-        return Session(self._replicas.connection, read_policy=read_policy, options=options)
+        return Session(self._replicas.connection, read_policy=read_policy, options=options, **own)
 
     async def replicas(self) -> list[ReplicaStatus]:
         """The status of every replica, in the order in which they came."""
