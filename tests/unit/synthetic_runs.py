@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.unit.synthetic_failover import failover_run
 from tests.unit.synthetic_folder import Row, write
 from tests.unit.synthetic_followers import follower_crash_run
 from tests.unit.synthetic_sessions import session_guarantees_run
@@ -103,4 +104,5 @@ RUNS: dict[str, Callable[..., RunFolder]] = {
     "stale_reads": stale_reads_run,
     "session_guarantees": session_guarantees_run,
     "follower_crash": follower_crash_run,
+    "failover": failover_run,
 }

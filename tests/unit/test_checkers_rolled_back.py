@@ -94,8 +94,8 @@ def test_only_acknowledged_writes_of_the_table_are_in_an_account() -> None:
 def test_files_are_read_entry_by_entry(tmp_path: Path) -> None:
     member = {"session": SESSION, "sequence": 4, "results": []}
     lines: list[dict[str, Any]] = [
-        {"term": 1, "index": 8, "kind": "empty", "members": [], "body_base64": ""},
-        {"term": 1, "index": 9, "kind": "logical", "members": [member], "content": "..."},
+        {"term": 1, "index": 8, "kind": "empty", "transactions": [], "body_base64": ""},
+        {"term": 1, "index": 9, "kind": "logical", "transactions": [member], "changes": []},
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     for folder in ("replicas/replica-2/rollback", "replica-3"):
@@ -108,10 +108,12 @@ def test_files_are_read_entry_by_entry(tmp_path: Path) -> None:
         assert full.replica == ("replica-2" if "rollback" in folder else "replica-3")
 
 
-@pytest.mark.parametrize("line", ["", "{", "[]", '{"term": 1}', '{"term": 1, "index": 2, "members": [{"session": 1}]}'])
+@pytest.mark.parametrize(
+    "line", ["", "{", "[]", '{"term": 1}', '{"term": 1, "index": 2, "transactions": [{"session": 1}]}']
+)
 def test_a_damaged_file_is_no_account(tmp_path: Path, line: str) -> None:
     path = tmp_path / "0001.jsonl"
-    path.write_text('{"term": 1, "index": 1, "members": []}\n' + line + "\n")
+    path.write_text('{"term": 1, "index": 1, "transactions": []}\n' + line + "\n")
     with pytest.raises(HistoryError, match="line 2"):
         read_rollbacks([path])
     with pytest.raises(HistoryError, match="cannot read"):

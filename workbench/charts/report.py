@@ -44,6 +44,11 @@ SUMMARY_COLUMNS = {
         "log_format", "writes", "entries", "writes_per_entry", "body_bytes_per_write", "log_bytes_per_write",
         "leader_execute_us_per_write", "follower_apply_us_per_write", "leader_syncs_per_entry", "achieved_rate_per_s",
     ),
+    "failover": (
+        "kill", "leader", "successor", "term_before", "term_after", "took_effect", "election_ms", "recovery_ms",
+        "outage_ms", "failed", "indefinite", "rewinds", "entries_dropped", "took_effect_again",
+        "lost_acknowledged_writes",
+    ),
     "follower_crash": (
         "ack", "position_on_disk", "position_recovered", "first_entry_fetched", "entries_missed", "entries_fetched",
         "entries_sent_twice", "catch_up_ms", "catch_up_entries_per_s", "writes_per_s_before", "writes_per_s_down",

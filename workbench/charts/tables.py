@@ -170,6 +170,17 @@ _LAYOUTS: dict[str, tuple[tuple[Column, _Cell], ...]] = {
         (Column("from the leader", "% of reads"), _share("leader_share")),
         (Column("reads"), _count("reads")),
     ),
+    "failover": (
+        (Column("kill"), _count("kill")),
+        (Column("leader", numeric=False), lambda row: f"{row['leader']} → {row['successor'] or 'nobody'}"),
+        (Column("first acknowledged", "ms after the kill"), _figure("recovery_ms")),
+        (Column("no writes", "ms"), _figure("outage_ms")),
+        (Column("failed", "operations"), _count("failed")),
+        (Column("in doubt", "operations"), _count("indefinite")),
+        (Column("dropped", "entries"), _count("entries_dropped")),
+        (Column("retried", "acknowledged writes"), _count("took_effect_again")),
+        (Column("lost", "acknowledged writes"), _count("lost_acknowledged_writes")),
+    ),
     "follower_crash": (
         (Column("ack policy", numeric=False), _word("ack")),
         (Column("on disk", "position"), _word("position_on_disk")),

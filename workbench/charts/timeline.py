@@ -25,6 +25,8 @@ LABEL_ROWS_MAX = 3
 _LABEL_SIZE = 8.5
 _LABEL_ROW_POINTS = 11.5
 _LABEL_GAP_POINTS = 5.0
+_USUAL_MAX = 4.0
+"""How many times the usual rate fits."""
 _RATE_HEIGHT_IN, _LANE_HEIGHT_IN = 1.25, 0.26
 
 
@@ -151,13 +153,28 @@ def _draw_rates(axes: Axes, rates: pd.DataFrame, kind: str) -> None:
         axes.stairs(ok, at_s, color=colour, linewidth=1.3)
         if bad.any():
             axes.stairs(ok + bad, at_s, baseline=ok, fill=True, color=VERMILION, linewidth=0)
-    highest = float((ok + bad).max()) if len(ok) else 1.0
-    axes.set_ylim(0, max(highest, 1.0) * 1.08)
+    _scale(axes, at_ms, ok + bad)
     axes.set_ylabel(f"{kind}s/s")
     axes.yaxis.set_major_locator(few_ticks())
     axes.yaxis.set_major_formatter(lambda value, _: number(value))
     sns.despine(ax=axes, left=True)
     axes.grid(visible=False, axis="x")
+
+
+def _scale(axes: Axes, at_ms: np.ndarray, rates: np.ndarray) -> None:
+    """Room for what is usual: the bursts in which all is done that had to wait are cut off, or else nothing could be
+    seen but them. The highest one says how high it is."""
+    highest = float(rates.max(initial=1.0))
+    usual = float(np.median(rates[rates > 0])) if (rates > 0).any() else highest
+    top = min(highest * 1.08, usual * _USUAL_MAX)
+    axes.set_ylim(0, top)
+    if highest > top:
+        at_s = at_ms[int(rates.argmax())] / 1e3
+        text = axes.text(
+            at_s, top * 0.96, f" bursts up to {number(highest)}", fontsize=8, color=INK, va="top", zorder=6
+        )
+        text.set_horizontalalignment("right" if at_s > at_ms[-1] / 2e3 else "left")
+        text.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.8})
 
 
 def _draw_spans(axes: Axes, spans: Sequence[Span], lanes: Sequence[str], looks: Mapping[str, Look]) -> None:

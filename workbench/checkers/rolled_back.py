@@ -55,7 +55,7 @@ def _entry(path: Path, number: int, line: str) -> DroppedEntry:
     replica = folder.parent.name if folder.name == "rollback" else folder.name
     try:
         row = json.loads(line)
-        writes = tuple((int(member["session"]), int(member["sequence"])) for member in row["members"])
+        writes = tuple((int(member["session"]), int(member["sequence"])) for member in row["transactions"])
         return DroppedEntry(replica, path.name, int(row["term"]), int(row["index"]), writes)
     except (ValueError, KeyError, TypeError) as error:
         raise HistoryError(f"{path}, line {number}: not an entry of a rewind: {error!r}") from error

@@ -13,6 +13,7 @@ Readers are sessions of their own: one that waits for a write reads nothing.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +59,7 @@ class Parameters:
     rate_per_s: float = parameter(400.0, help="Operations due a second.", unit="1/s", low=1, high=100_000)
     read_fraction: float = parameter(0.5, help="Share of operations, and of sessions, that read.", low=0.1, high=0.9)
     read_policy: str = parameter("any", help="Where reads go.", choices=READ_POLICIES)
-    pause_s: float = parameter(0.6, help="Time before each kill.", unit="s", low=0, high=60)
+    pause_s: float = parameter(0.6, help="Time before each kill, and after the last.", unit="s", low=0, high=60)
     down_s: float = parameter(0.3, help="Time before a killed leader is started again.", unit="s", low=0, high=60)
 
 
@@ -136,6 +137,7 @@ async def _observe(context: Context, cluster: Cluster, parameters: Parameters, n
             context.progress(done / parameters.kills, f"{name}, kill {done + 1}")
             if (await killer.kill_once()).problem:
                 break
+        await asyncio.sleep(parameters.pause_s)
     converged = await cluster.converged(CONVERGENCE_TIMEOUT_S)
     found = appends(load.operations, await contents_of(cluster, config.workload) if converged.ok else {})
     replicas = cluster.directory / "replicas"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from workbench.checkers import Losses, Verdict
@@ -76,11 +77,12 @@ def _waits(kill: Kill, acknowledged: pd.DataFrame) -> Row:
 def _dropped(kill: Kill, writes: pd.DataFrame) -> Row:
     """What the rewinds of this kill dropped, and what became of the acknowledged writes in it."""
     names = {write for entry in kill.dropped for write in entry.writes}
-    here = writes[[name in names for name in zip(writes["identifier"], writes["sequence"], strict=True)]]
+    named = zip(writes["identifier"], writes["sequence"], strict=True)
+    here = np.array([name in names for name in named], dtype=bool)
     return {
         "rewinds": kill.rewinds,
         "entries_dropped": len({(entry.term, entry.index) for entry in kill.dropped}),
-        "took_effect_again": int(here["took_effect_again"].sum()),
+        "took_effect_again": int((writes["took_effect_again"] & here).sum()),
         "lost_acknowledged_writes": int((writes["lost"] & (writes["term"] == kill.term_before)).sum()),
     }
 

@@ -15,6 +15,7 @@ _MODULES = {
     "session_guarantees": "workbench.experiments.session_guarantees",
     "log_formats": "workbench.experiments.log_formats",
     "follower_crash": "workbench.experiments.follower_crash",
+    "failover": "workbench.experiments.failover",
 }
 
 
