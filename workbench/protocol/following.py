@@ -64,6 +64,7 @@ class Following:
         self._matched = 0
         self._leader_last = 0
         self._echo_ns = 0
+        self._freshness.forget()
         self._stash.clear()
         self._fetching = self._new_fetching()
         self.receiving.forget_leader()

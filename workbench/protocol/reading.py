@@ -33,6 +33,11 @@ class Freshness:
         self._heard_ns = 0
         self._last = 0
 
+    def forget(self) -> None:
+        """The leader leads no more. What it had, and when, says nothing about the next one."""
+        self._samples.clear()
+        self._complete_ns = self._heard_ns = self._last = 0
+
     def heard(self, last: int, sent_ns: int) -> None:
         """At `sent_ns` the leader's last index was `last`."""
         self._last = max(self._last, last)
