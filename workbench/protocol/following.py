@@ -162,6 +162,7 @@ class Following:
         self._received.clear()
         self._received_bytes = 0
         self._storing = None
+        self._stash.forget_before(recovered.base.index)
         self.receiving.on_end()
         self._fetching = self._new_fetching()
         self._report()

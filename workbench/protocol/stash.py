@@ -38,6 +38,11 @@ class Stash:
                 return message
         return None
 
+    def forget_before(self, index: int) -> None:
+        """Forget messages that begin with entries up to `index`: a snapshot holds these."""
+        for place in [place for place in self._messages if place < index]:
+            self._bytes -= self._messages.pop(place).size_bytes
+
     def clear(self) -> None:
         """Forget everything."""
         self._messages.clear()
