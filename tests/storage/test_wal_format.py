@@ -234,3 +234,16 @@ def test_pages_given_up_by_their_transaction_are_left_out() -> None:
         for number, size in ((1, 0), (9, 0), (2, 2))
     ]
     assert wal.parse_frames(b"".join(frames), header) == ({1: b"\x01" * 512, 2: b"\x02" * 512}, 2)
+
+
+def test_a_leader_that_steps_down_right_after_it_gave_up_a_group_keeps_what_was_logged(replicas: Replicas) -> None:
+    """The connection is a new one then, and has not looked at its `-wal` yet when it is to checkpoint."""
+    leader, follower = opened(replicas, "leader"), opened(replicas, "follower")
+    fill(replicas, leader, groups=2)
+    replicas.catch_up(follower)
+    leader.execute([transaction("CREATE TABLE gone (a)")], Position(1, len(replicas.log) + 1))
+    leader.abandon()
+    replicas.do(follower, "CREATE TABLE other (a)")
+    replicas.catch_up(leader)
+    assert leader.digest() == follower.digest()
+    assert leader.page_digest() == follower.page_digest()

@@ -54,13 +54,17 @@ def check_follows(applied: Position, entries: Sequence[Entry], kind: LogFormatNa
 
 
 def checkpoint(connection: apsw.Connection) -> None:
-    """Move all of the `-wal` into the main file. Raises `CopyRefused` when something holds it back."""
+    """Move all of the `-wal` into the main file. Raises `CopyRefused` when something holds it back.
+
+    A connection that has not read its database yet knows of no `-wal`: its checkpoint does nothing, and says so by -1.
+    """
     hit("checkpoint.before")
     try:
+        connection.execute("PRAGMA schema_version").fetchall()
         logged, moved = connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_TRUNCATE)
     except (apsw.BusyError, apsw.LockedError) as error:
         raise CopyRefused(f"a checkpoint is held back: {one_line(error)}") from error
-    if logged != moved:
+    if logged < 0 or logged != moved:
         raise CopyRefused(f"a checkpoint moved {moved} of {logged} frames only")
     hit("checkpoint.after")
 
