@@ -24,7 +24,7 @@ copy_chart write_latency percentiles
 copy_chart log_formats convergence
 
 mkdir -p data/examples
-for experiment in log_formats write_latency stale_reads session_guarantees follower_crash; do
+for experiment in log_formats write_latency stale_reads session_guarantees new_follower follower_crash; do
     run=$(run_of "$experiment" ci)
     rm -rf "data/examples/$experiment" "$run/logs"
     mv "$run" "data/examples/$experiment"

@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.unit.synthetic_failover import failover_run
 from tests.unit.synthetic_folder import Row, write
-from tests.unit.synthetic_followers import follower_crash_run
+from tests.unit.synthetic_followers import follower_crash_run, new_follower_run
 from tests.unit.synthetic_sessions import session_guarantees_run
 from workbench.results import RunFolder
 
@@ -103,6 +103,7 @@ RUNS: dict[str, Callable[..., RunFolder]] = {
     "write_latency": write_latency_run,
     "stale_reads": stale_reads_run,
     "session_guarantees": session_guarantees_run,
+    "new_follower": new_follower_run,
     "follower_crash": follower_crash_run,
     "failover": failover_run,
 }

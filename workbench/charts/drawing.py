@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
     from workbench.results import RunFolder
 
-CHARTED = ("write_latency", "stale_reads", "session_guarantees", "log_formats", "follower_crash", "failover")
+CHARTED = (
+    "write_latency",
+    "stale_reads",
+    "session_guarantees",
+    "log_formats",
+    "new_follower",
+    "follower_crash",
+    "failover",
+)
 """Experiments that have charts; each has a module of its name here, with `draw` and `alt_texts`."""
 
 

@@ -49,6 +49,11 @@ SUMMARY_COLUMNS = {
         "outage_ms", "failed", "indefinite", "rewinds", "entries_dropped", "took_effect_again",
         "lost_acknowledged_writes",
     ),
+    "new_follower": (
+        "database_mb", "snapshot_position", "first_entry", "entries_during_join", "snapshot_bytes", "join_ms",
+        "start_ms", "snapshot_transfer_ms", "snapshot_install_ms", "catch_up_ms", "writes_per_s_before",
+        "writes_per_s_during", "write_latency_ms_p99_before", "write_latency_ms_p99_during", "write_gap_ms_during",
+    ),
     "follower_crash": (
         "ack", "position_on_disk", "position_recovered", "first_entry_fetched", "entries_missed", "entries_fetched",
         "entries_sent_twice", "catch_up_ms", "catch_up_entries_per_s", "writes_per_s_before", "writes_per_s_down",

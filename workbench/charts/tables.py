@@ -181,6 +181,17 @@ _LAYOUTS: dict[str, tuple[tuple[Column, _Cell], ...]] = {
         (Column("retried", "acknowledged writes"), _count("took_effect_again")),
         (Column("lost", "acknowledged writes"), _count("lost_acknowledged_writes")),
     ),
+    "new_follower": (
+        (Column("database", "MB"), _figure("database_mb")),
+        (Column("snapshot", "position"), _word("snapshot_position")),
+        (Column("first applied", "position"), _word("first_entry")),
+        (Column("joined in", "ms"), _figure("join_ms")),
+        (Column("writes before", "1/s"), _figure("writes_per_s_before")),
+        (Column("meanwhile", "writes/s"), _figure("writes_per_s_during")),
+        (Column("p99 before", "ms"), _figure("write_latency_ms_p99_before")),
+        (Column("p99 meanwhile", "ms"), _figure("write_latency_ms_p99_during")),
+        (Column("longest gap", "ms"), _figure("write_gap_ms_during")),
+    ),
     "follower_crash": (
         (Column("ack policy", numeric=False), _word("ack")),
         (Column("on disk", "position"), _word("position_on_disk")),

@@ -14,6 +14,7 @@ _MODULES = {
     "stale_reads": "workbench.experiments.stale_reads",
     "session_guarantees": "workbench.experiments.session_guarantees",
     "log_formats": "workbench.experiments.log_formats",
+    "new_follower": "workbench.experiments.new_follower",
     "follower_crash": "workbench.experiments.follower_crash",
     "failover": "workbench.experiments.failover",
 }
