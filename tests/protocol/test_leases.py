@@ -65,7 +65,7 @@ def test_law_5_a_lease_is_shorter_than_the_time_for_which_a_follower_promises_no
     assert state(world, "replica-1").lease_ns == LEASE_MS * MS < promise
     heard_at = lone_round(world)
     request = RequestVote(2, "replica-3", state(world, "replica-3").log.last)
-    for waited, votes in ((promise - 1, 0), (promise, 1)):
+    for waited, votes in ((promise - MS, 0), (promise, 1)):
         world.now = heard_at + waited
         world.network.clear()
         world.receive("replica-2", request)
@@ -158,7 +158,7 @@ def test_law_5_a_restarted_follower_keeps_the_promise_that_it_has_forgotten() ->
     restarted_at = world.now
     request = RequestVote(2, "replica-3", state(world, "replica-3").log.last)
     timeout = state(world, "replica-2").election_timeout_ns
-    for waited, votes in ((0, 0), (timeout - 1, 0), (timeout, 1)):
+    for waited, votes in ((0, 0), (timeout - MS, 0), (timeout, 1)):
         world.now = restarted_at + waited
         world.network.clear()
         world.receive("replica-2", request)

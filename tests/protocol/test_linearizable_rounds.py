@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tests.protocol.world import MS, World
+from tests.protocol.world import CLIENT, MS, World
 from workbench.config import AckPolicy
-from workbench.protocol.messages import Outcome
+from workbench.protocol.messages import ClientBatch, Outcome, Read
+from workbench.protocol.values import Statement
 
 
 def led() -> World:
@@ -24,8 +25,10 @@ def read(world: World, request: int) -> None:
 def test_answers_that_come_late_set_off_no_further_rounds() -> None:
     world = led()
     world.now += MS
-    for request in range(1, 4):
-        read(world, request)
+    reads = tuple(Read(1, request, Statement("get", ("x",)), linearizable=True) for request in range(1, 4))
+    world.laws.asked(reads)
+    world.receive("replica-1", ClientBatch(CLIENT, (), reads))
+    world.store_all("replica-1")
     assert len(world.network) == 2, "one message to each follower, for all reads that arrived together"
     deliveries = 0
     while world.network:

@@ -335,6 +335,7 @@ class World:
         node = self.nodes[name]
         if name in self.left:
             return
+        self.now += 1  # nothing happens at the same time as anything else
         if isinstance(happened, Received):
             for message in happened.messages:
                 if isinstance(message, ClientBatch):
