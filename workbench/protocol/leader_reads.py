@@ -22,7 +22,7 @@ _Answer: TypeAlias = tuple[str, Read, QueryResult]
 
 
 class _Unconfirmed(NamedTuple):
-    arrived_at: int
+    asked_at: int
     position: Position
     answer: _Answer
 
@@ -35,8 +35,7 @@ class LeaderReads:
         self._desk = ReadingDesk(state, None)
         self._queue: list[tuple[str, Read]] = []
         self._asked: dict[tuple[str, int, int], int] = {}
-        """Reads that are with storage, and when they arrived."""
-        self._arrived: dict[tuple[str, int, int], int] = {}
+        """Reads that are with storage, and since when."""
         self._unconfirmed: list[_Unconfirmed] = []
 
     @property
@@ -45,14 +44,12 @@ class LeaderReads:
         return bool(self._unconfirmed)
 
     def need_a_round(self, spoke_at: int) -> bool:
-        """Whether one of them arrived after everything that was sent so far. If not, what is on its way is enough:
+        """Whether one of them was asked after everything that was sent so far. If not, what is on its way is enough:
         asking again at every answer, while a follower is far away, would multiply the messages without end."""
-        return any(one.arrived_at > spoke_at for one in self._unconfirmed)
+        return any(one.asked_at > spoke_at for one in self._unconfirmed)
 
     def admit(self, client: str, reads: tuple[Read, ...], at: int) -> None:
         """Queue reads, or refuse them."""
-        for read in reads:
-            self._arrived[client, read.session, read.request] = at
         self._queue += self._desk.admit(client, reads, at)
 
     def ask(self, at: int) -> None:
@@ -62,22 +59,22 @@ class LeaderReads:
         if self._queue:
             self._state.ask(Query(tuple(self._queue)))
             for client, read in self._queue:
-                key = (client, read.session, read.request)
-                self._asked[key] = self._arrived.pop(key, at)
+                self._asked[client, read.session, read.request] = at
             self._queue = []
 
     def on_queried(self, queried: Queried, *, leads: bool) -> None:
         """Answer what needs no majority; keep the rest until one has answered."""
+        is_ours = queried.position.term == self._state.term  # this reign's first entry is applied before its reads
         answers: list[_Answer] = []
         refused: list[tuple[str, Read]] = []
         for answer in queried.answers:
             client, read, _ = answer
-            arrived_at = self._asked.pop((client, read.session, read.request), None)
+            asked_at = self._asked.pop((client, read.session, read.request), None) if is_ours else None
             needs_leader = read.from_leader or read.linearizable
-            if needs_leader and (arrived_at is None or (read.from_leader and not leads)):
+            if needs_leader and (asked_at is None or (read.from_leader and not leads)):
                 refused.append((client, read))
-            elif read.linearizable and arrived_at is not None:
-                self._unconfirmed.append(_Unconfirmed(arrived_at, queried.position, answer))
+            elif read.linearizable and asked_at is not None:
+                self._unconfirmed.append(_Unconfirmed(asked_at, queried.position, answer))
             else:
                 answers.append(answer)
         if answers:
@@ -92,16 +89,16 @@ class LeaderReads:
         state = self._state
         waiting, self._unconfirmed = self._unconfirmed, []
         for one in waiting:
-            if one.arrived_at <= confirmed_ns and one.position.index <= state.committed:
+            if one.asked_at <= confirmed_ns and one.position.index <= state.committed:
                 self._desk.answer(Queried(one.position, (one.answer,)))
             else:
                 self._unconfirmed.append(one)
 
     def expire(self, before: int) -> None:
         """Give up reads that no majority has confirmed since `before`."""
-        late = [one for one in self._unconfirmed if one.arrived_at <= before]
+        late = [one for one in self._unconfirmed if one.asked_at <= before]
         if late:
-            self._unconfirmed = [one for one in self._unconfirmed if one.arrived_at > before]
+            self._unconfirmed = [one for one in self._unconfirmed if one.asked_at > before]
             self._end([(client, read) for client, read, _ in (one.answer for one in late)], "no majority answers")
 
     def step_down(self) -> None:

@@ -91,9 +91,10 @@ class Replica:
     def handle(self, happened: Input, at: int) -> list[Effect]:
         """Take one input at the time of its handling; return what the world must do about it, in order.
 
-        Time never goes back here, whatever the clock does.
+        Time never goes back nor stands still here, whatever the clock does: what is sent in answer to one input is
+        known to be older than what the next one brings.
         """
-        self._now = at = max(self._now, at)
+        self._now = at = max(self._now + 1, at)
         match happened:
             case Received(messages):
                 for message in messages:
