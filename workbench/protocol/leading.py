@@ -278,7 +278,7 @@ class Leading:
         if not (protections.fencing and protections.check_quorum):
             return True
         confirmed = confirmed_ns(at, self._followers.members)
-        return 0 < confirmed and at < confirmed + self._state.lease_ns
+        return confirmed > 0 and at < confirmed + self._state.lease_ns
 
     def _acknowledge(self, at: int) -> None:
         """Advance the committed index, and reply to whoever waits for what the policy now allows."""

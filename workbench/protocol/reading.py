@@ -7,6 +7,7 @@ elsewhere. Whether a leader still leads is for the leader to say (`leader_reads.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -49,17 +50,17 @@ class Freshness:
         while self._samples and self._samples[0][0] <= index:
             self._complete_ns = max(self._complete_ns, self._samples.popleft()[1])
 
-    def lag_ns(self, at: int) -> int:
-        """How long ago the database was known to show everything that there was."""
-        return at - self._complete_ns
+    def lag_ns(self, at: int) -> float:
+        """How long ago the database was known to show everything that there was; infinite if it never was."""
+        return at - self._complete_ns if self._complete_ns else math.inf
 
     def lag_entries(self, applied: int) -> int:
         """How many entries the leader was known to have more."""
         return max(0, self._last - applied)
 
-    def silence_ns(self, at: int) -> int:
-        """How old that knowledge is."""
-        return at - self._heard_ns
+    def silence_ns(self, at: int) -> float:
+        """How old that knowledge is; infinite if there is none."""
+        return at - self._heard_ns if self._heard_ns else math.inf
 
 
 class _Waiting(NamedTuple):
@@ -128,7 +129,8 @@ class ReadingDesk:
         if freshness is None:
             return None
         if 0 <= read.lag_ms_max < (lag_ns := freshness.lag_ns(at)) / 1e6:
-            return Outcome.NOT_READY, f"{state.name} may be {lag_ns / 1e6:.0f} ms behind"
+            how_far = f"{lag_ns / 1e6:.0f} ms" if lag_ns < math.inf else "any time"
+            return Outcome.NOT_READY, f"{state.name} may be {how_far} behind"
         if read.lag_entries_max >= 0:
             if freshness.silence_ns(at) > state.ns(_SILENT_HEARTBEATS * state.timing.heartbeat_ms):
                 return Outcome.NOT_READY, f"{state.name} has not heard from its leader"
