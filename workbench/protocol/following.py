@@ -70,7 +70,7 @@ class Following:
         self.receiving.forget_leader()
 
     def stop(self) -> None:
-        """Give storage all that it still lacks: this replica is about to lead, or to rewind."""
+        """Give storage all that it still lacks: this replica is about to lead, to rewind, or to begin anew."""
         while self._received:
             self._store_batch()
 
@@ -153,6 +153,13 @@ class Following:
         self.receiving.on_tick(at)
         self._fetch_rest(at)
         self._note_applied(at)
+
+    def on_chunk_saved(self, snapshot: str, held: int, at: int) -> None:
+        """A piece of a snapshot is on disk. Behind an installation nothing of the old log may be stored any more, and
+        what it drops must be on disk to be written out: storage is given all that it lacks first."""
+        if self.receiving.on_saved(snapshot, held, at):
+            self.stop()
+            self.receiving.install(at)
 
     def on_installed(self, recovered: Recovered, at: int) -> None:
         """A snapshot has taken the place of log and database."""

@@ -64,18 +64,24 @@ class Receiving:
         if self._next < self._size:
             self._ask(at)
 
-    def on_saved(self, snapshot: str, held: int, at: int) -> None:
-        """A piece is on disk, or was refused; with the last one the snapshot can be installed."""
-        self._saving -= 1
-        if snapshot != self._snapshot or self._saving or not self._is_wanted:
-            return
-        if held != self._next and not self._saving:
+    def on_saved(self, snapshot: str, held: int, at: int) -> bool:
+        """A piece is on disk, or was refused. Whether it was the last one, so that the snapshot can be installed."""
+        self._saving = max(0, self._saving - 1)  # an earlier duty may have asked for it
+        if self._saving or not self._is_wanted or self.is_installing:
+            return False
+        if snapshot != self._snapshot:
+            held = 0  # its first piece was refused
+        if held != self._next:
             self._next = held
             self._ask(at)
-        elif self._size and held >= self._size:
-            self.is_installing = True
-            self._state.milestones.snapshot_received_ns = at
-            self._state.ask(InstallSnapshot(self._state.committed))
+            return False
+        return 0 < self._size <= held
+
+    def install(self, at: int) -> None:
+        """Let the snapshot take the place of log and database. Storage has been given every entry of the log by now."""
+        self.is_installing = True
+        self._state.milestones.snapshot_received_ns = at
+        self._state.ask(InstallSnapshot(self._state.committed))
 
     def on_end(self) -> None:
         """The snapshot was installed, or turned out to be of no use."""

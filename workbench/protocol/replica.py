@@ -116,7 +116,7 @@ class Replica:
         self._duty.on_tick(at)
         if isinstance(self._duty, Following):
             self._compaction.start_if_due(at)
-            if self._election.is_due(at) and not self._duty.receiving.is_installing:
+            if self._election.is_due(at):
                 self._stand(at)
 
     def _on_storage(self, happened: Input, at: int) -> None:
@@ -144,7 +144,7 @@ class Replica:
             case LogDropped(first_index):
                 self._state.log.first_index = first_index
             case ChunkSaved(snapshot, held) if isinstance(duty, Following):
-                duty.receiving.on_saved(snapshot, held, at)
+                duty.on_chunk_saved(snapshot, held, at)
             case Installed(recovered) if isinstance(duty, Following):
                 duty.on_installed(recovered, at)
             case InstallFailed() if isinstance(duty, Following):
@@ -224,7 +224,7 @@ class Replica:
             case JoinRefused(reason=reason):
                 self._state.ask(Leave(reason))
             case TakeOver():
-                if self._state.is_member and not following.receiving.is_installing:
+                if self._state.is_member:
                     self._stand(at, transfer=True)
 
     # Followers.
@@ -243,6 +243,11 @@ class Replica:
     # Elections.
 
     def _stand(self, at: int, *, transfer: bool = False, at_once: bool = False) -> None:
+        """Stand for election, with the log that is there: not while it is being replaced, nor is it from now on."""
+        assert isinstance(self._duty, Following)
+        if self._duty.receiving.is_installing:
+            return
+        self._duty.receiving.forget_leader()
         self._role = next_role(self._role, RoleEvent.STANDS)
         self._election.stand(at, transfer=transfer, at_once=at_once)
         self._win_if_elected(at)
