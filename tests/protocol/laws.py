@@ -82,6 +82,8 @@ class Laws:
             level: defaultdict(set) for level in ("received", "durable", "applied")
         }
         self._committed: dict[int, Position] = {}
+        self._given_up: Counter[int] = Counter()
+        """Term -> index up to which the policy was given up; a retry is acknowledged again, whatever holds by then."""
         self._first_replies: dict[tuple[int, int], WriteReply] = {}
         self._requests: Counter[tuple[int, int]] = Counter()
         self._not_executed: Counter[tuple[int, int]] = Counter()
@@ -195,7 +197,9 @@ class Laws:
             assert holds(log, reply.position), f"law 4: {reply.position} acknowledged, which the leader's log lacks"
             holders = {name for name in self._holders(due) if name != leader}  # members when it was met
             needed = self._ack.followers_needed(len(members))
-            enough = len(holders) >= needed or downgraded
+            if downgraded:
+                self._given_up[term] = len(log)
+            enough = len(holders) >= needed or due.index <= self._given_up[term]
             assert enough, f"law 4: acknowledged with {len(holders)} of {needed} followers"
             self._check_authority(term)
             if self._survives:
