@@ -44,6 +44,8 @@ class MembershipChanges:
         state = self._state
         if name in self._followers.joining:
             self._followers.drop(name)
+            if self.due is not None and name in self.due:
+                self.due = None  # it was about to become a member
             return ""
         if name not in state.members:
             return f"{name} is no member: they are {', '.join(state.members)}"
