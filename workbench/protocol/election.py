@@ -5,7 +5,7 @@
   read before the leader is taken for dead.
 - **PreVote.** It first asks everybody whether it could win, in a term that nobody has yet. Only if a majority says so
   it makes the term, and asks for votes. Whoever has heard from a leader within the election timeout does not say so.
-- **Up to date.** A vote goes only to a log whose end is not older than the voter's own.
+- **Up to date.** A vote goes only to a log whose end is not older than the voter's own (of what may have counted).
 - **The lease's other half (CheckQuorum).** Whoever has heard from a leader within the election timeout votes for
   nobody, in real time this time, and the same for that time after its own start, since it may have forgotten that it
   heard. So
@@ -22,6 +22,7 @@ import enum
 from workbench.protocol.effects import Send
 from workbench.protocol.messages import RequestVote, Vote
 from workbench.protocol.state import ReplicaState
+from workbench.protocol.values import Position
 
 _TICKS_COUNTED_MAX = 3
 """A tick counts for at most as much silence as this many ticks that come in time."""
@@ -154,4 +155,18 @@ class Election:
         state.ask(Send(request.candidate, Vote(term, state.name, granted, request.pre)))
 
     def _is_up_to_date(self, request: RequestVote) -> bool:
-        return request.last >= self._state.log.last or not self._state.protections.up_to_date_check
+        return request.last >= self._own_last or not self._state.protections.up_to_date_check
+
+    @property
+    def _own_last(self) -> Position:
+        """End of the own log, as far as it may have counted for a commit.
+
+        A replica whose removal may still be undone is asked only by candidates that have not heard of it. Its copies of
+        the removal and of what follows never counted: it gives its vote as if it had none of them. It does not stand
+        itself; if it withheld its vote, nobody might be left to elect.
+        """
+        state = self._state
+        changed_at = state.ledger.membership.changed_at
+        if state.is_member or changed_at <= state.committed:
+            return state.log.last
+        return state.log.position_at(changed_at - 1)
