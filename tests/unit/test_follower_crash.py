@@ -107,6 +107,7 @@ def crashed(**changes: Any) -> Crash:
         "first_fetched": Position(1, 8),
         "leader_last": 11,
         "entries_fetched": 5,
+        "writes_fetched": 20,
         "entries_sent_twice": 0,
         "dead_ms": 100.0,
         "restarted_ms": 200.0,
@@ -125,7 +126,7 @@ def test_writes_are_told_apart_by_when_they_began_and_ended() -> None:
 def test_times_and_rates_of_catching_up() -> None:
     row = summary_row(crashed())
     assert (row["down_ms"], row["restart_ms"], row["catch_up_ms"]) == (105.0, 40.0, 10.0)
-    assert row["catch_up_entries_per_s"] == 500.0
+    assert (row["catch_up_entries_per_s"], row["catch_up_writes_per_s"]) == (500.0, 2_000.0)
     assert (row["entries_missed"], row["position_on_disk"], row["first_entry_fetched"]) == (4, "1.7", "1.8")
     assert (row["reads_per_s_down"], row["read_gap_ms_down"]) == (10.0, 60.0)
 

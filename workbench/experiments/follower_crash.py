@@ -88,6 +88,8 @@ class Crash:
     """Index of the leader's last entry just before the restart."""
     entries_fetched: int
     """Entries that the leader read back from its log for it."""
+    writes_fetched: int
+    """Client transactions in them (and in what came live until its status was asked for)."""
     entries_sent_twice: int
     """Entries that came although they were on its disk."""
     dead_ms: float
@@ -174,6 +176,7 @@ async def _crash(cluster: Cluster, ack: str, config: LoadConfig, cell: str, para
         first_fetched=_position(status, "first_entry"),
         leader_last=before.last,
         entries_fetched=after.counters["entries_sent_again"] - before.counters["entries_sent_again"],
+        writes_fetched=status.counters["members"],
         entries_sent_twice=last.counters["entries_sent_twice"],
         dead_ms=dead_ms,
         restarted_ms=restarted_ms,
@@ -230,7 +233,8 @@ def summary_row(crash: Crash) -> Row:
         "down_ms": crash.restarted_ms - killed_ms,
         "restart_ms": crash.fetch_begun_ms - crash.restarted_ms,
         "catch_up_ms": catch_up_ms,
-        "catch_up_entries_per_s": crash.entries_fetched / (catch_up_ms / 1e3) if catch_up_ms > 0 else float("nan"),
+        "catch_up_entries_per_s": crash.entries_fetched / catch_up_ms * 1e3 if catch_up_ms > 0 else float("nan"),
+        "catch_up_writes_per_s": crash.writes_fetched / catch_up_ms * 1e3 if catch_up_ms > 0 else float("nan"),
         "writes_begun_down": int(begun.sum()),
         "writes_acknowledged_down": int((begun & is_ended).sum()),
         "writes_waiting": int(waiting.sum()),
