@@ -61,7 +61,7 @@ POINTS = {
     "install.verified": "a received snapshot is whole and fits",
     "install.rollback_written": "what the installation drops stands in `rollback/`",
     "install.committed": "the received snapshot is the replica's, and nothing else has changed",
-    "install.log_reset": "the log begins behind it, and the database is gone",
+    "install.log_reset": "the log begins behind it, and the database is the old one",
     "install.database_restored": "the database is that of the snapshot",
     "install.after": "the installation is complete",
     "restore.removed": "the old database is gone",

@@ -78,6 +78,7 @@ class Bench:
 
     def __init__(self, config: ReplicaConfig, *, files: Files | None = None, copies_beside: bool = False) -> None:
         self.config = config
+        self.files = files
         self.counters = Counters()
         self.storage = ReplicaStorage(config, self.counters, files=files, copies_beside=copies_beside)
         self.recovered = self.storage.recover()
@@ -259,4 +260,4 @@ class Bench:
     def restarted(self) -> Bench:
         """The same replica after an orderly end."""
         self.close()
-        return Bench(self.config)
+        return Bench(self.config, files=self.files)

@@ -5,6 +5,10 @@ file until it is synced. `power_loss` then leaves what a real disk might: of eve
 every unsynced truncation or change of a name either state (names of one directory change in order, as in a journal),
 and nothing else. Contract: what was synced is always left whole.
 
+SQLite writes its files itself, behind the back of this layer. It syncs them at checkpoints, and a power loss may take
+any end of its `-wal`, every frame of which is checksummed. The main file of a WAL replica (`shares_main_file`) is
+synced by this layer, also for what SQLite has written into it: until then any sector may be the old one.
+
 - `power_after(n)`: the n-th operation from now on raises `PowerCut`, and so do all that follow.
 - `fail_sync()`: the next sync fails as fsync does: the pages count as clean from then on but never reach the disk.
 """
@@ -13,12 +17,15 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 from random import Random
 
 from workbench.storage.files import Buffer, LocalFile, LocalFiles, OpenFile
 
 SECTOR_BYTES = 512
+_MAIN_FILE = "database.sqlite"
+_SCRATCH = tuple(_MAIN_FILE + suffix for suffix in ("-wal", "-shm", "-journal"))
 
 
 class PowerCut(BaseException):
@@ -31,6 +38,10 @@ class _Content:
     def __init__(self, durable: bytes = b"") -> None:
         self.durable = bytearray(durable)
         self.unsynced: list[tuple[int, bytes | None]] = []
+
+    def behind(self, actual: bytes) -> None:
+        """Somebody else has written, too: the file holds `actual` now, none of it durable but what was."""
+        self.unsynced = [(len(actual), None), (0, actual)]
 
     def settle(self) -> None:
         for place, data in self.unsynced:
@@ -93,15 +104,18 @@ class _FaultyFile(LocalFile):
             self._disk.sync_fails = False
             self._content.unsynced.clear()
             raise OSError(errno.EIO, "Input/output error")
+        self._disk.note_foreign_writes(self._path)
         self._content.settle()
 
 
 class FaultyFiles(LocalFiles):
-    def __init__(self, *, bytes_max: int = 0) -> None:
+    def __init__(self, *, bytes_max: int = 0, shares_main_file: bool = False) -> None:
         super().__init__(bytes_max=bytes_max)
         self.steps = 0
         self.sync_fails = False
-        self.opened: list[_FaultyFile] = []
+        self.opened: list[LocalFile] = []
+        self._foreign = _SCRATCH if shares_main_file else (_MAIN_FILE, *_SCRATCH)
+        self._shared = _MAIN_FILE if shares_main_file else ""
         self._cut_at: int | None = None
         self._names: dict[Path, _Content] = {}
         self._durable_names: dict[Path, _Content] = {}
@@ -152,20 +166,54 @@ class FaultyFiles(LocalFiles):
         self._names = dict(self._durable_names)
         self._unsynced_names.clear()
 
+    def power_loss_into(self, random: Random, old: Path, new: Path) -> None:
+        """What a power loss leaves of the directory `old`, as the directory `new`: for processes that still have files
+        of `old` open, which a real one would not survive."""
+        shutil.copytree(old, new)
+        for path in self._names:
+            self.note_foreign_writes(path)
+        self.kill()
+        for changes in self._unsynced_names.values():
+            for change in changes[: random.choice((0, len(changes), int(random.random() * (len(changes) + 1))))]:
+                _apply(self._durable_names, change)
+        for path in self._names:
+            (new / path.relative_to(old)).unlink(missing_ok=True)
+        for path, content in self._durable_names.items():
+            content.tear(random)
+            (new / path.relative_to(old)).write_bytes(content.durable)
+        for path in new.rglob(_MAIN_FILE + "-wal"):
+            if random.random() < 0.7:
+                os.truncate(path, int(random.random() * (path.stat().st_size + 1)))
+
+    def note_foreign_writes(self, path: Path) -> None:
+        """Take note of what SQLite has written into `path`, if it is a main file that this layer syncs."""
+        if path.name == self._shared and path in self._names and path.exists():
+            self._names[path].behind(path.read_bytes())
+
     def _open(self, path: Path, *, counted: bool) -> OpenFile:
+        if path.name in self._foreign:
+            self.step()
+            file = LocalFile(self, path, counted=counted)
+            self.opened.append(file)
+            return file
         return _FaultyFile(self, path, counted=counted)
 
     def _replace(self, source: Path, target: Path) -> None:
         self.step()
-        if target.exists():
-            self.content(target)
-        self._change_names(target.parent, {target: self._names[source], source: None})
+        if target.name in self._foreign:
+            assert not self._names[source].unsynced, "SQLite is given a file that is not durable"
+            self._change_names(target.parent, {source: None})
+        else:
+            if target.exists():
+                self.content(target)
+            self._change_names(target.parent, {target: self._names[source], source: None})
         os.replace(source, target)
 
     def _unlink(self, path: Path) -> None:
         self.step()
-        self.content(path)
-        self._change_names(path.parent, {path: None})
+        if path.name not in self._foreign:
+            self.content(path)
+            self._change_names(path.parent, {path: None})
         super()._unlink(path)
 
     def _flush_directory(self, directory: Path) -> None:

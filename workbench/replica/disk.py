@@ -241,8 +241,6 @@ class ReplicaDisk:
         snapshot = self.snapshots.newest
         assert snapshot is not None
         base = snapshot.position
-        database = self._directory / "database"
-        remove_database(self._files, database)  # before the log, which may then be taken at its word
         ReplicationLog.reset(
             self._files,
             self._directory / "log",
@@ -251,7 +249,7 @@ class ReplicaDisk:
             index=base.index,
         )
         hit("install.log_reset")
-        restore_database(self._files, database, snapshot)
+        restore_database(self._files, self._directory / "database", snapshot)
         hit("install.database_restored")
         self.snapshots.finish_install()
         self.incoming.discard()
