@@ -39,6 +39,7 @@ def crash_row(ack: str, **changes: object) -> Row:
         "restart_ms": 350.0,
         "catch_up_ms": 40.0,
         "catch_up_entries_per_s": missed / 0.04,
+        "catch_up_writes_per_s": missed / 0.04,
         "writes_begun_down": 3 if waits else 780,
         "writes_acknowledged_down": 0 if waits else 778,
         "writes_waiting": 16 if waits else 2,

@@ -49,7 +49,9 @@ def session_guarantees_run(
                 f"{guarantee}_violation_rate_low": low,
                 f"{guarantee}_violation_rate_high": high,
             }
-        row["price_ms_mean"] = float("nan") if without_any else mean - _MEANS_MS[0]
+        price = float("nan") if without_any else mean - _MEANS_MS[0]
+        row |= {f"price_ms_{name}": price for name in ("mean", "p50", "p99")}
+        row["not_ok"] = 0
         if not (without_any and policy == "any"):
             summary.append(row)
         by_replica.append(
