@@ -13,9 +13,11 @@ from workbench.charts.drawing import alt_text, draw
 from workbench.charts.tables import finding, shown_table
 from workbench.checkers import Verdict
 from workbench.checkers.sessions import Guarantee, session_guarantees
+from workbench.client.load import plan_operations
 from workbench.errors import ConfigurationError
+from workbench.experiments.parameters import PROFILES
 from workbench.experiments.session_claims import CLAIMS, MINIMUMS, PolicyVerdicts, judge, promises
-from workbench.experiments.session_guarantees import EXPERIMENT, READ_POLICIES, with_prices
+from workbench.experiments.session_guarantees import EXPERIMENT, READ_POLICIES, load_of, with_prices
 
 DELAY_MS = 120.0
 NAN = float("nan")
@@ -150,6 +152,24 @@ def test_a_policy_that_is_none_is_refused_before_the_run() -> None:
     assert EXPERIMENT.resolve("ci", {"read_policy": "any,bounded:7ms"}).read_policy == ("any", "bounded:7ms")
     with pytest.raises(ConfigurationError, match="read_policy: unknown read policy 'casual'"):
         EXPERIMENT.resolve("ci", {"read_policy": "casual"})
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_every_profile_plans_enough_reads_of_own_writes(profile: str, seed: int) -> None:
+    """Reads of a key that its session has written before; how fast the machine is does not matter."""
+    parameters = EXPERIMENT.resolve(profile)
+    for policy in parameters.read_policy:
+        load = load_of(parameters, seed, policy)
+        written, checkable = set(), 0
+        for operation in plan_operations(load):
+            if operation.due_ns >= min(load.warmup_s + load.duration_s, 3.0) * 1e9:
+                break
+            owner = (operation.number % load.sessions, operation.key)
+            if not operation.is_read:
+                written.add(owner)
+            checkable += operation.is_read and owner in written
+        assert checkable > MINIMUMS["checked"] * 1.05, (policy, checkable)
 
 
 # Figures.
