@@ -3,6 +3,7 @@
 unit/       values in, values out; no process, no broker, no network
 protocol/   the pure core: laws, scenarios, a seeded in-memory cluster
 storage/    SQLite files, the replication log, each log format; in temporary folders
+replica/    one replica's storage: snapshots, rewinds, what is dropped; killed, or without power, at any point
 client/     sessions and the load generator, against replicas in memory that are no more than their answers
 transport/  a broker on loopback
 cluster/    whole clusters of real processes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from tests.replica.bench import Bench, config_of
 from workbench.config import LogFormatName
-from workbench.errors import LogCorruption
+from workbench.errors import LogCorruption, StorageError
 from workbench.protocol.codec import encode_entry
 from workbench.protocol.effects import MakeSnapshot, SealSnapshot, SendLog, SendSnapshot
 from workbench.protocol.inputs import SnapshotAbandoned, SnapshotCopied
@@ -21,6 +22,7 @@ from workbench.protocol.sessions import expiry_entry
 from workbench.protocol.values import Position
 from workbench.replica.storage import StorageAnswer
 from workbench.replica.storage_thread import StorageThread
+from workbench.storage.database_copy import DatabaseCopy
 
 SCHEMA = "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)"
 COUNT = "SELECT count(*) FROM t"
@@ -213,6 +215,39 @@ def test_a_rewind_that_drops_nothing_of_a_copy_abandons_it_all_the_same(leader: 
     assert leader.make_snapshot() == Position(3, 51)
 
 
+@pytest.mark.parametrize("moment", ["run", "finish", "seal"])
+def test_a_full_disk_abandons_a_copy_and_nothing_else(
+    leader: Bench, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if moment == "seal":
+        monkeypatch.setattr("workbench.storage.snapshots.write_manifest", full)
+        position = leader.copy()
+        assert isinstance(position, Position)
+        answers = leader.storage.perform(SealSnapshot(leader.state(position)))
+        assert list(answers) == [SnapshotAbandoned("the disk is full")]
+    else:
+        monkeypatch.setattr(DatabaseCopy, moment, full)
+        assert leader.copy() == "the disk is full"
+    assert snapshots(leader) == []
+    monkeypatch.undo()
+    insert(leader, 3)
+    assert leader.make_snapshot() == leader.last
+
+
+def test_a_disk_that_fails_while_a_copy_is_made_ends_the_replica(
+    leader: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise StorageError("cannot sync")
+
+    monkeypatch.setattr(DatabaseCopy, "run", failing)
+    with pytest.raises(StorageError, match="cannot sync"):
+        leader.copy()
+
+
 # ------------------------------------------------------------------------------------------- installation
 
 
@@ -340,6 +375,23 @@ def test_another_layout_is_refused(tmp_path: Path, leader: Bench, benches: list[
 def test_whoever_has_no_snapshot_sends_none(leader: Bench) -> None:
     header = SnapshotChunk(3, "a", "other", 0, 5, b"", 0)
     assert list(leader.storage.perform(SendSnapshot("b", header, 100))) == []
+
+
+def test_a_replica_that_was_killed_with_the_whole_snapshot_needs_only_its_size(
+    leader: Bench, benches: list[Bench]
+) -> None:
+    leader.make_snapshot()
+    new = follower(leader, benches)
+    for chunk in leader.pieces():
+        new.save_chunk(chunk)
+    again = new.killed("killed")
+    benches.append(again)
+    name, held = again.recovered.incoming
+    chunk = leader.piece(name, held)
+    assert (chunk.data, chunk.size) == (b"", held)
+    assert again.save_chunk(chunk).size_bytes == held
+    assert not isinstance(again.install(), str)
+    assert again.digest() == leader.digest()
 
 
 def test_a_foreign_name_or_offset_begins_anew(leader: Bench) -> None:

@@ -8,6 +8,8 @@ storage thread, which `wake` asks for. A copy goes through these steps, and can 
     finish    storage thread   the pages changed meanwhile; the store is free again
     measure   copying thread   digest and checksums, and a sync: answered by `SnapshotCopied`
     seal      storage thread   what the core knows is put beside it: answered by `SnapshotSealed`
+
+A full disk abandons the copy and hurts nobody else; any other failure of the disk ends the replica.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ from workbench.storage.snapshot_file import Measured, measure
 from workbench.storage.snapshots import Snapshots
 
 SnapshotAnswer: TypeAlias = SnapshotCopied | SnapshotAbandoned | SnapshotSealed
+
+_DISK_FULL = "the disk is full"
 
 _logger = logging.getLogger(__name__)
 
@@ -99,13 +103,17 @@ class SnapshotMaking:
         if work is None or copy is None or target is None or not work.has_ended:
             return []
         self._work = None
-        if isinstance(work.error, OSError) and is_disk_full(work.error):
-            copy.spoil("the disk is full")
-        elif work.error is not None:
-            raise StorageError(f"a snapshot could not be written: {work.error}") from work.error
-        if not self._is_finished:
-            if not copy.spoilt:
+        error = work.error
+        if error is None and not self._is_finished and not copy.spoilt:
+            try:
                 copy.finish(target)
+            except OSError as failed:
+                error = failed
+        if isinstance(error, OSError) and is_disk_full(error):
+            copy.spoil(_DISK_FULL)
+        elif error is not None:
+            raise StorageError(f"a snapshot could not be written: {error}") from error
+        if not self._is_finished:
             store.end_copy()
             self._is_finished = True
         else:
@@ -123,12 +131,17 @@ class SnapshotMaking:
             self._work.join()
 
     def seal(self, state: SnapshotState) -> list[SnapshotAnswer]:
-        """Make the copy a snapshot; nothing when it was abandoned."""
+        """Make the copy a snapshot; nothing when it was abandoned. It is abandoned now when the disk is full."""
         if self._copy is None:
             return []
         assert self._measured is not None
         assert self._copy.position == state.position, f"{state.position} is not {self._copy.position}"
-        self._snapshots.seal(self._measured, state)
+        try:
+            self._snapshots.seal(self._measured, state)
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            return self._discard(_DISK_FULL)
         self._copy = self._target = self._measured = None
         self._counters.snapshots_made += 1
         return [SnapshotSealed(state.position)]
@@ -141,6 +154,9 @@ class SnapshotMaking:
         self.wait()
         if not self._is_finished:
             store.end_copy()
+        return self._discard(reason)
+
+    def _discard(self, reason: str) -> list[SnapshotAnswer]:
         self._snapshots.discard_copy()
         self._copy = self._target = self._work = self._measured = None
         _logger.warning("a copy of the database was abandoned: %s", reason)

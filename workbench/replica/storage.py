@@ -289,6 +289,6 @@ class ReplicaStorage:
 def explain(error: OSError) -> str:
     """What a failure of the disk means, in one line."""
     if is_disk_full(error):
-        return "the disk is full: the replication log cannot grow (free some space and start the replica again)"
+        return "the disk is full: neither log nor database can grow (free some space and start the replica again)"
     where = f" at {error.filename}" if error.filename else ""
     return f"the disk failed: {error.strerror or error}{where}"
