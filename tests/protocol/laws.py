@@ -82,6 +82,8 @@ class Laws:
             level: defaultdict(set) for level in ("received", "durable", "applied")
         }
         self._committed: dict[int, Position] = {}
+        self._committed_in: dict[int, int] = {}
+        """Index -> the term in which it was first known to be committed."""
         self._given_up: Counter[int] = Counter()
         """Term -> index up to which the policy was given up; a retry is acknowledged again, whatever holds by then."""
         self._first_replies: dict[tuple[int, int], WriteReply] = {}
@@ -127,8 +129,8 @@ class Laws:
         if term not in self._leaders:
             self._leaders[term] = name
             self.happened["leaders"] += 1
-            for position in self._committed.values():
-                is_older = position.term < term  # votes may come late, when a newer term has a leader already
+            for index, position in self._committed.items():
+                is_older = self._committed_in[index] < term  # votes may come when a newer term has a leader already
                 known = log.holds(position) or not is_older
                 assert known, f"law 6: {name} was elected without {position}, which is committed"
         assert self._leaders[term] == name, "law 1: two leaders in a term"
@@ -258,10 +260,14 @@ class Laws:
 
     # Law 6.
 
-    def committed(self, position: Position, disks: Mapping[str, list[LoggedEntry]], members: tuple[str, ...]) -> None:
+    def committed(
+        self, position: Position, term: int, disks: Mapping[str, list[LoggedEntry]], members: tuple[str, ...]
+    ) -> None:
+        """Somebody takes an entry for committed, in `term`; `disks` are everybody's logs."""
         if not self.elected:
             return
         known = position.index in self._committed
+        self._committed_in.setdefault(position.index, term)
         assert self._committed.setdefault(position.index, position) == position, "law 6: committed entries differ"
         holders = sum(holds(log, position) for name, log in disks.items() if name in members)
         majority = len(members) // 2 + 1

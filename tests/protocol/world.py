@@ -400,7 +400,7 @@ class World:
         assert state.committed <= state.log.last.index, "an entry that does not exist is committed"
         for index in range(node.committed + 1, state.committed + 1):
             disks = {other.name: other.log for other in self.nodes.values()}
-            self.laws.committed(state.log.position_at(index), disks, members)
+            self.laws.committed(state.log.position_at(index), state.term, disks, members)
         node.committed = state.committed
 
     def _show_laws(self, node: Node) -> None:
