@@ -12,6 +12,7 @@ from tests.unit.synthetic_failover import failover_run
 from tests.unit.synthetic_folder import Row, write
 from tests.unit.synthetic_followers import follower_crash_run, new_follower_run
 from tests.unit.synthetic_sessions import session_guarantees_run
+from tests.unit.synthetic_split_brain import split_brain_run
 from workbench.results import RunFolder
 
 
@@ -106,4 +107,5 @@ RUNS: dict[str, Callable[..., RunFolder]] = {
     "new_follower": new_follower_run,
     "follower_crash": follower_crash_run,
     "failover": failover_run,
+    "split_brain": split_brain_run,
 }

@@ -26,6 +26,7 @@ CHARTED = (
     "new_follower",
     "follower_crash",
     "failover",
+    "split_brain",
 )
 """Experiments that have charts; each has a module of its name here, with `draw` and `alt_texts`."""
 

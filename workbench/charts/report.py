@@ -54,6 +54,11 @@ SUMMARY_COLUMNS = {
         "start_ms", "snapshot_transfer_ms", "snapshot_install_ms", "catch_up_ms", "writes_per_s_before",
         "writes_per_s_during", "write_latency_ms_p99_before", "write_latency_ms_p99_during", "write_gap_ms_during",
     ),
+    "split_brain": (
+        "how", "fencing", "old_leader", "new_leader", "took_over", "election_ms", "away_ms", "acknowledged_writes",
+        "asked_the_old_leader", "acknowledged_by_the_old_leader", "acknowledged_by_the_new_leader",
+        "double_acknowledgements", "old_still_leads", "converged", "lost_acknowledged_writes",
+    ),
     "follower_crash": (
         "ack", "position_on_disk", "position_recovered", "first_entry_fetched", "entries_missed", "entries_fetched",
         "entries_sent_twice", "catch_up_ms", "catch_up_entries_per_s", "writes_per_s_before", "writes_per_s_down",
@@ -61,7 +66,7 @@ SUMMARY_COLUMNS = {
     ),
 }  # fmt: skip
 """What of a summary fits a page; an experiment that is not listed shows all of it."""
-TABLES_SHOWN = {"convergence", "by_replica"}
+TABLES_SHOWN = {"convergence", "by_replica", "double_acknowledgements"}
 """Further tables that a person would read; the others are raw material of charts."""
 _UNITS = {"_ms": "ms", "_us": "µs", "_bytes": "bytes", "_s": "s", "_ns": "ns"}
 _WORDS = {"valid": "holds", "invalid": "fails", "unknown": "unknown"}

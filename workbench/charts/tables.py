@@ -192,6 +192,15 @@ _LAYOUTS: dict[str, tuple[tuple[Column, _Cell], ...]] = {
         (Column("p99 meanwhile", "ms"), _figure("write_latency_ms_p99_during")),
         (Column("longest gap", "ms"), _figure("write_gap_ms_during")),
     ),
+    "split_brain": (
+        (Column("old leader", numeric=False), _word("how")),
+        (Column("fencing", numeric=False), lambda row: "with" if row["fencing"] else "without"),
+        (Column("new leader", "after ms"), _figure("election_ms")),
+        (Column("asked the old one", "writes, after its return"), _count("asked_the_old_leader")),
+        (Column("it acknowledged", "writes"), _count("acknowledged_by_the_old_leader")),
+        (Column("double", "indices"), _count("double_acknowledgements")),
+        (Column("lost", "acknowledged writes"), _figure("lost_acknowledged_writes")),
+    ),
     "follower_crash": (
         (Column("ack policy", numeric=False), _word("ack")),
         (Column("on disk", "position"), _word("position_on_disk")),

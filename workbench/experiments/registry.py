@@ -17,6 +17,7 @@ _MODULES = {
     "new_follower": "workbench.experiments.new_follower",
     "follower_crash": "workbench.experiments.follower_crash",
     "failover": "workbench.experiments.failover",
+    "split_brain": "workbench.experiments.split_brain",
 }
 
 

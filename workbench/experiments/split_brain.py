@@ -180,7 +180,8 @@ async def _disturb(cluster: Cluster, load: DisturbedLoad, brains: Brains, how: s
             await load.sees(_Doubles(), timeout_s=_DOUBLE_S)
     statuses = {status.name: status for status in await cluster.replicas()}
     brains.old_still_leads = statuses[old].role == "leader" and statuses[old].term == brains.old_term
-    load.note("load ends", old, "still leads" if brains.old_still_leads else "follows")
+    if brains.old_still_leads:
+        load.note("still leads", old, f"term {brains.old_term}", at_ms=brains.back_ms)
 
 
 class _Doubles:
