@@ -270,6 +270,7 @@ class Node:
             self.laws.applied(self.name, entry.position, self.data)
 
     def _rewind(self, to: Position) -> None:
+        self.laws.happened["rewinds"] += 1
         self._abandon_copy()
         assert not self.base or to.index >= self.base.state.position.index, "law 3: a rewind behind the snapshot"
         assert to.index <= len(self.log), f"rewind to {to}, the log ends at {self.last}"

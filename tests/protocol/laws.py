@@ -276,8 +276,8 @@ class Laws:
 
     def dropped(self, name: str, entries: Iterable[Entry]) -> None:
         """Entries of a log were rewound, or a snapshot took their place."""
-        self.happened["rewinds"] += 1
         for entry in entries:
+            self.happened["dropped entries"] += 1
             committed = self._committed.get(entry.index)
             assert committed != entry.position, f"law 6: {name} dropped {entry.position}, which is committed"
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import pytest
@@ -26,7 +27,7 @@ CLIENTS = 4
 STEPS = 1_200
 BLOCK = 20
 """Schedules in one test."""
-BLOCKS = 8
+BLOCKS = 10
 SMALL = Limits(
     group_transactions_max=3,
     waiting_transactions_max=4,
@@ -115,9 +116,9 @@ class Schedule:
             self.pause_or_resume()
         elif chance < 0.112:
             self.cut_or_mend()
-        elif chance < 0.12:
+        elif chance < 0.124:
             self.request_something()
-        elif chance < 0.121:
+        elif chance < 0.125:
             self.world.now += self.rng.choice([100, 1_000, 10_000]) * MS  # the whole host was asleep
         elif chance < 0.15:
             self.world.tick_all(self.rng.random() * self.world.tick_ms_max)
@@ -263,18 +264,45 @@ class Schedule:
             world.laws.committed_survived(leader.log)
 
 
+LEAST = {
+    "leaders": 30,
+    "rewinds": 3,
+    "dropped entries": 5,
+    "memory entries": 80,
+    "expiry entries": 4,
+    "reads bounded OK": 40,
+    "reads bounded NOT_READY": 40,
+    "reads from_leader OK": 35,
+    "reads from_leader NOT_LEADER": 60,
+    "reads linearizable OK": 25,
+    "reads linearizable NOT_LEADER": 60,
+    "writes OK": 70,
+    "writes INDEFINITE": 30,
+    "writes EXPIRED": 8,
+}
+"""What must have happened in a block, lest the schedules become toothless; about half of what does."""
+LEAST_PROTECTED = {"members entries": 1, "installs": 3, "retries": 8, "reads after OK": 15}
+"""Where committed entries survive, this too."""
+
+
 def run_block(first: int, *, protected: bool) -> None:
     given = os.environ.get("WORKBENCH_SEED")
     if given and first:
         pytest.skip("one schedule is replayed, once")
+    happened: Counter[str] = Counter()
     for seed in [int(given)] if given else range(first, first + BLOCK):
+        schedule = Schedule(seed, protected=protected)
         try:
-            Schedule(seed, protected=protected).run()
+            schedule.run()
         except BaseException as error:
             kind = "protected" if protected else "any_log"
             command = f"WORKBENCH_SEED={seed} python -m pytest tests/protocol/test_random_schedules.py -k {kind}"
             error.add_note(f"seed {seed}; replay it: {command}")
             raise
+        happened.update(schedule.world.laws.happened)
+    least = {**LEAST, **LEAST_PROTECTED} if protected else LEAST
+    too_few = {what: (happened[what], count) for what, count in least.items() if happened[what] < count}
+    assert given or not too_few, f"too little happened to judge (what, how often, at least): {too_few}"
 
 
 @pytest.mark.parametrize("block", range(BLOCKS))
