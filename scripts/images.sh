@@ -22,6 +22,7 @@ copy_chart() {   # EXPERIMENT CHART
 copy_chart stale_reads rates
 copy_chart write_latency percentiles
 copy_chart log_formats convergence
+copy_chart session_guarantees violations
 
 mkdir -p data/examples
 for experiment in log_formats write_latency stale_reads session_guarantees new_follower follower_crash; do
