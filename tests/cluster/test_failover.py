@@ -110,7 +110,7 @@ async def test_law_6_what_an_async_leader_acknowledged_alone_is_lost_and_written
         assert path.parent.parent.name == "replica-1"
         (line,) = [json.loads(line) for line in path.read_text().splitlines()]
         assert (line["term"], line["index"]) == (lost.position.term, lost.position.index)
-        assert {"session": session.identifier, "sequence": 2}.items() <= line["members"][0].items()
+        assert {"session": session.identifier, "sequence": 2}.items() <= line["transactions"][0].items()
         assert "acknowledged, and lost" in json.dumps(line["content"])
 
 

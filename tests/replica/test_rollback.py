@@ -53,9 +53,15 @@ def dropped(bench: Bench, *writes: str | tuple[str, tuple[Any, ...]]) -> list[Li
     return lines_of(bench)
 
 
+def changes_of(line: Line, log_format: LogFormatName) -> list[Line]:
+    """What a line describes, without the pages that the WAL format names first."""
+    content: list[Line] = line["content"]
+    return content[log_format == "wal" :]
+
+
 def only(line: Line, log_format: LogFormatName) -> Line:
     """The one change that a line describes, in the words of its log format."""
-    (change,) = line["rows" if log_format == "wal" else "changes"]
+    (change,) = changes_of(line, log_format)
     assert isinstance(change, dict)
     return change
 
@@ -113,15 +119,15 @@ def test_law_6_changes_of_the_schema_are_named(bench: Bench) -> None:
         "INSERT INTO doc VALUES ('some words')",
     )
     if bench.config.log_format == "wal":
-        assert {"schema": "table late", "old": None, "new": "CREATE TABLE late (a PRIMARY KEY)"} in line["rows"]
-        (change,) = added["rows"]
+        assert {"schema": "table late", "old": None, "new": "CREATE TABLE late (a PRIMARY KEY)"} in line["content"]
+        (change,) = changes_of(added, "wal")
         assert change["schema"] == "table t"
         assert "extra" in change["new"]
         assert "extra" not in change["old"]
-        assert full_text["rows"] == [{"table": "doc", "operation": "INSERT", "new": {"x": "some words"}}]
-        assert line["changes"][0]["pages"]
+        assert changes_of(full_text, "wal") == [{"table": "doc", "operation": "INSERT", "new": {"x": "some words"}}]
+        assert line["content"][0]["pages"]
     else:
-        assert line["changes"][0]["sql"] == "CREATE TABLE late (a PRIMARY KEY)"
+        assert line["content"][0]["sql"] == "CREATE TABLE late (a PRIMARY KEY)"
 
 
 def test_law_6_entries_without_data_are_described_too(bench: Bench) -> None:
@@ -130,7 +136,7 @@ def test_law_6_entries_without_data_are_described_too(bench: Bench) -> None:
     bench.take(encode_entry(members_entry(1, bench.last.index + 1, ("a", "b"))))
     bench.take(encode_entry(expiry_entry(1, bench.last.index + 1, 3)))
     bench.rewind(to)
-    assert [(line["kind"], line["changes"], line["time"]) for line in lines_of(bench)] == [
+    assert [(line["kind"], line["content"], line["time"]) for line in lines_of(bench)] == [
         ("", [], None),
         ("members", [{"members": ["a", "b"]}], None),
         ("expiry", [{"expires_up_to": 3}], None),
@@ -140,7 +146,7 @@ def test_law_6_entries_without_data_are_described_too(bench: Bench) -> None:
 def test_law_6_what_cannot_be_described_is_kept_with_the_reason(bench: Bench) -> None:
     to = bench.last
     bench.append_only(encode_entry(Entry(1, to.index + 1, bench.config.log_format, (), b"\xc1 no body")))
-    bench.append_only(encode_entry(Entry(1, to.index + 2, "duckdb", (), b"of the future")))
+    bench.append_only(encode_entry(Entry(1, to.index + 2, "duckdb", (), b"of the future", 2**60)))
     bench.rewind(to)
     one, two = lines_of(bench)
     assert "not a" in one["not_described"]
@@ -151,9 +157,13 @@ def test_law_6_what_cannot_be_described_is_kept_with_the_reason(bench: Bench) ->
 
 def test_each_drop_has_a_file_of_its_own(bench: Bench) -> None:
     for number in range(3):
-        assert len(dropped(bench, *["INSERT INTO t(v) VALUES (1)"] * (number + 1))) == number + 1
-    names = sorted(path.name for path in (bench.config.directory / "rollback").iterdir())
-    assert names == ["0001-after-1.4.jsonl", "0002-after-1.4.jsonl", "0003-after-1.4.jsonl"]
+        assert len(dropped(bench, *["INSERT INTO t(v) VALUES ('a\u2028b\x85c\nd')"] * (number + 1))) == number + 1
+    folder = bench.config.directory / "rollback"
+    names = [f"000{number}-after-1.4.jsonl" for number in (1, 2, 3)]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    (folder / names[0]).unlink()
+    assert len(dropped(bench, "INSERT INTO t(v) VALUES (1)")) == 1
+    assert sorted(path.name for path in folder.iterdir()) == [*names[1:], "0004-after-1.4.jsonl"]
 
 
 def test_rows_are_found_behind_a_snapshot(tmp_path: Path) -> None:
@@ -189,14 +199,14 @@ def test_what_is_too_much_to_look_into_is_said(tmp_path: Path, bound: str, monke
     first, second = dropped(bench, "UPDATE t SET v = 'y'", "DELETE FROM t")
     match bound:
         case "rows":
-            assert [len(line["rows"]) for line in (first, second)] == [4, 4]
-            assert first["rows"][-1] == {"unknown": "more than 3 rows were changed"}
+            assert [len(changes_of(line, "wal")) for line in (first, second)] == [4, 4]
+            assert first["content"][-1] == {"unknown": "more than 3 rows were changed"}
         case "time":
-            assert len(first["rows"]) == 50
+            assert len(changes_of(first, "wal")) == 50
             assert "took more than" in second["rows_not_described"]
         case _:
             assert "more than 10000 bytes" in first["rows_not_described"] == second["rows_not_described"]
-    assert second["changes"][0]["pages"]
+    assert second["content"][0]["pages"]
     bench.close()
 
 
@@ -224,5 +234,5 @@ def test_a_position_without_entries_before_it_can_be_rewound_to(bench: Bench) ->
     bench.rewind(Position())
     assert [line["index"] for line in lines_of(bench)] == [1, 2, 3, 4]
     if bench.config.log_format == "wal":
-        created = [change["schema"] for change in lines_of(bench)[1]["rows"]]
+        created = [change["schema"] for change in changes_of(lines_of(bench)[1], "wal")]
         assert {"table t", "table pair", "table bare", "index t_by_v"} <= set(created)
