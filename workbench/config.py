@@ -97,6 +97,7 @@ class AckPolicy:
 
 
 def check_range(name: str, value: float, low: float, high: float, unit: str = "") -> None:
+    """Raise `ConfigurationError` for a value outside of its range."""
     if not low <= value <= high:
         raise ConfigurationError(f"{name} is {value}{unit}", hint=f"it must lie between {low} and {high}{unit}")
 
@@ -120,7 +121,7 @@ class Limits:
     waiting_transactions_max: int = 10_000
     """Client transactions waiting on the leader; more are refused with `OverloadedError`."""
     sessions_max: int = 20_000
-    """Sessions whose last write is remembered, so that a retry takes effect once; beyond that the older half expires."""
+    """Sessions whose last write is remembered, so that retries take effect once; beyond that the older half expires."""
     retained_log_bytes_max: int = 64 * 1024 * 1024
     """Log behind the newest snapshot at which a replica makes another one and drops what it covers."""
     unacknowledged_bytes_max: int = 8 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""Leaders that die, stop, are cut off or hand over, in real clusters: who leads next, and what the old one still does."""
+"""Leaders that die, stop, are cut off or hand over, in real clusters: who leads next, what the old one still does."""
 
 from __future__ import annotations
 
