@@ -1,8 +1,9 @@
-"""What is left when a load is over and the cluster has come to rest: for experiments that disturb one."""
+"""What replicas say of themselves around a disturbance, and what is left when the cluster has come to rest."""
 
 from __future__ import annotations
 
 from workbench.cluster.cluster import Cluster
+from workbench.cluster.status import ReplicaStatus
 from workbench.experiments.cells import CONVERGENCE_TIMEOUT_S, MeasuredLoad
 from workbench.experiments.disturbed import DisturbedLoad
 from workbench.workloads.single_rows import WORKLOADS
@@ -29,3 +30,14 @@ async def settle(cluster: Cluster, load: DisturbedLoad, *, timeout_s: float = CO
         converged=report,
         final=final,
     )
+
+
+async def status_of(cluster: Cluster, name: str) -> ReplicaStatus:
+    """What one replica says of itself."""
+    return next(status for status in await cluster.replicas() if status.name == name)
+
+
+def growth(before: ReplicaStatus, after: ReplicaStatus, counter: str) -> int:
+    """How far a counter of a leader moved; of another leader than before, all that it has counted."""
+    begun = before.counters.get(counter, 0) if before.name == after.name else 0
+    return after.counters.get(counter, 0) - begun

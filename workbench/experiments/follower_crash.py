@@ -20,7 +20,7 @@ from workbench.cluster.cluster import Cluster
 from workbench.cluster.status import ReplicaStatus
 from workbench.config import LOG_FORMATS, AckPolicy
 from workbench.errors import ClusterError
-from workbench.experiments.aftermath import settle
+from workbench.experiments.aftermath import growth, settle, status_of
 from workbench.experiments.base import Context, Experiment, Outcome, Row
 from workbench.experiments.cells import (
     MeasuredLoad,
@@ -155,17 +155,17 @@ async def _crash(cluster: Cluster, ack: str, config: LoadConfig, cell: str, para
         dead_ms = load.now_ms
         on_disk = log_end(cluster.directory / "replicas" / follower / "log")
         await asyncio.sleep(parameters.down_s)
-        before = await _status(cluster, cluster.leader)
+        before = await status_of(cluster, cluster.leader)
         restarted_ms = load.note("restarted", follower)
         await cluster.restart(follower)
         status = await _caught_up(cluster, follower)
         times = {name: (status.counters[f"{name}_ns"] - load.start_ns) / 1e6 for name in ("fetch_begun", "caught_up")}
         load.note("asks for what it missed", follower, at_ms=times["fetch_begun"])
         load.note("caught up", follower, at_ms=times["caught_up"])
-        after = await _status(cluster, cluster.leader)
+        after = await status_of(cluster, cluster.leader)
         await asyncio.sleep(parameters.after_s)
     measured = await settle(cluster, load)
-    last = await _status(cluster, follower)
+    last = await status_of(cluster, follower)
     return Crash(
         ack=ack,
         load=measured,
@@ -175,7 +175,7 @@ async def _crash(cluster: Cluster, ack: str, config: LoadConfig, cell: str, para
         recovered=_position(status, "started"),
         first_fetched=_position(status, "first_entry"),
         leader_last=before.last,
-        entries_fetched=after.counters["entries_sent_again"] - before.counters["entries_sent_again"],
+        entries_fetched=growth(before, after, "entries_sent_again"),
         writes_fetched=status.counters["members"],
         entries_sent_twice=last.counters["entries_sent_twice"],
         dead_ms=dead_ms,
@@ -185,15 +185,11 @@ async def _crash(cluster: Cluster, ack: str, config: LoadConfig, cell: str, para
     )
 
 
-async def _status(cluster: Cluster, name: str) -> ReplicaStatus:
-    return next(status for status in await cluster.replicas() if status.name == name)
-
-
 async def _caught_up(cluster: Cluster, name: str) -> ReplicaStatus:
     """The status of a restarted follower once it has applied what its leader had. Raises `ClusterError`."""
     deadline = asyncio.get_running_loop().time() + CATCH_UP_TIMEOUT_S
     while True:
-        status = await _status(cluster, name)
+        status = await status_of(cluster, name)
         if status.counters.get("caught_up_ns", 0):
             return status
         if asyncio.get_running_loop().time() >= deadline:

@@ -21,7 +21,7 @@ from workbench.cluster.cluster import Cluster
 from workbench.cluster.status import ReplicaStatus
 from workbench.config import LOG_FORMATS, AckPolicy
 from workbench.errors import OperationError
-from workbench.experiments.aftermath import settle
+from workbench.experiments.aftermath import growth, settle, status_of
 from workbench.experiments.base import Context, Experiment, Outcome, Row
 from workbench.experiments.cells import (
     MeasuredLoad,
@@ -170,11 +170,11 @@ async def _join(cluster: Cluster, size: float, config: LoadConfig, cell: str, pa
     async with disturbed_load(cluster, config, cell) as load:
         await load.sees(load.is_acknowledged)
         await asyncio.sleep(parameters.before_s)
-        before = await _status(cluster, cluster.leader)
+        before = await status_of(cluster, cluster.leader)
         asked_ms = load.now_ms
         newcomer = await cluster.add_follower(timeout_s=JOIN_TIMEOUT_S)
         member_ms = load.now_ms
-        after = await _status(cluster, cluster.leader)
+        after = await status_of(cluster, cluster.leader)
         times = {"asked": asked_ms, **_times(load, before, after, newcomer), "member": member_ms}
         _note(load, times, newcomer.name, after.name)
         await asyncio.sleep(parameters.after_s)
@@ -185,13 +185,9 @@ async def _join(cluster: Cluster, size: float, config: LoadConfig, cell: str, pa
         events=load.events,
         newcomer=newcomer,
         times=times,
-        entries_fetched=after.counters["entries_sent_again"] - before.counters["entries_sent_again"],
+        entries_fetched=growth(before, after, "entries_sent_again"),
         probe=await probe(cluster, newcomer.name, AckPolicy.parse(parameters.ack)),
     )
-
-
-async def _status(cluster: Cluster, name: str) -> ReplicaStatus:
-    return next(status for status in await cluster.replicas() if status.name == name)
 
 
 def _times(
@@ -203,7 +199,7 @@ def _times(
         moment_ns = status.counters.get(f"{name}_ns", 0)
         return (moment_ns - load.start_ns) / 1e6 if moment_ns else math.nan
 
-    made = after.counters["snapshots_made"] > before.counters["snapshots_made"]
+    made = growth(before, after, "snapshots_made") > 0
     of_leader = {name: at_ms(after, name) if made else math.nan for name in ("snapshot_begun", "snapshot_sealed")}
     names = ("fetch_begun", "snapshot_received", "snapshot_installed")
     of_newcomer = {name: at_ms(newcomer, name) for name in names}
@@ -241,19 +237,20 @@ async def probe(cluster: Cluster, newcomer: str, ack: AckPolicy) -> Probe:
     session = await cluster.session(timeout_s=10.0)
     for name in (newcomer, *stopped):
         await cluster.pause(name)
+    write = asyncio.create_task(session.write("CREATE TABLE probe (x)"), name="probe")
+    waited = False
     try:
-        write = asyncio.create_task(session.write("CREATE TABLE probe (x)"), name="probe")
         await asyncio.wait((write,), timeout=PROBE_S)
         waited = not write.done()
         await cluster.resume(newcomer)
-        try:
-            await write
-        except OperationError:
-            return Probe(needed=True, waited=waited)
-        return Probe(needed=True, waited=waited, acknowledged=True)
+        await write
+    except OperationError:
+        return Probe(needed=True, waited=waited)
     finally:
+        write.cancel()
         for name in stopped:
             await cluster.resume(name)
+    return Probe(needed=True, waited=waited, acknowledged=True)
 
 
 # Figures.
