@@ -22,10 +22,12 @@ copy_chart() {   # EXPERIMENT CHART
 copy_chart stale_reads rates
 copy_chart write_latency percentiles
 copy_chart log_formats convergence
+copy_chart failover timeline
+copy_chart split_brain leaders
 copy_chart session_guarantees violations
 
 mkdir -p data/examples
-for experiment in log_formats write_latency stale_reads session_guarantees new_follower follower_crash; do
+for experiment in log_formats write_latency stale_reads session_guarantees new_follower follower_crash failover split_brain; do
     run=$(run_of "$experiment" ci)
     rm -rf "data/examples/$experiment" "$run/logs"
     mv "$run" "data/examples/$experiment"

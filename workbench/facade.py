@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ExperimentHandle", "Run", "experiment", "experiments", "invariant_lines"]
 
+_TOGETHER = ("world", "replica_processes")
+"""Invariants that are printed in one line, the last."""
+
 
 def experiment(name: str) -> ExperimentHandle:
     """The experiment of that name. Raises `ConfigurationError`, naming the nearest one, for a name that is none."""
@@ -229,9 +232,15 @@ class Run:
 
         return write_report([self.folder], Path(path) if path else self.path / "report.html")
 
-    def print_invariants(self) -> None:
-        """Print what is the same on any machine, one value a line: for cells whose output is checked."""
-        sys.stdout.write("\n".join(invariant_lines(self.invariants)) + "\n")
+    def print_invariants(self, *names: str) -> None:
+        """Print what is the same on any machine, one value a line: for cells whose output is checked.
+
+        All of it, or those named; the world and its replica processes in any case.
+        """
+        found = self.invariants
+        together = {name: found[name] for name in _TOGETHER if name in found}
+        chosen = {name: found[name] for name in names} | together if names else found
+        sys.stdout.write("\n".join(invariant_lines(chosen)) + "\n")
 
     def print_verdicts(self, *claims: str) -> None:
         """Print `claim=status`, one a line, of the claims named, or of all."""
@@ -257,9 +266,8 @@ class Run:
 
 def invariant_lines(invariants: Mapping[str, Any]) -> list[str]:
     """The invariants in a fixed form: `name=value` in order of name, then the world and its replica processes."""
-    together = ("world", "replica_processes")
-    lines = [f"{name}={value}" for name, value in sorted(invariants.items()) if name not in together]
-    last = " ".join(f"{name}={invariants[name]}" for name in together if name in invariants)
+    lines = [f"{name}={value}" for name, value in sorted(invariants.items()) if name not in _TOGETHER]
+    last = " ".join(f"{name}={invariants[name]}" for name in _TOGETHER if name in invariants)
     return [*lines, last] if last else lines
 
 

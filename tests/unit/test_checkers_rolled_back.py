@@ -95,7 +95,7 @@ def test_files_are_read_entry_by_entry(tmp_path: Path) -> None:
     member = {"session": SESSION, "sequence": 4, "results": []}
     lines: list[dict[str, Any]] = [
         {"term": 1, "index": 8, "kind": "empty", "transactions": [], "body_base64": ""},
-        {"term": 1, "index": 9, "kind": "logical", "transactions": [member], "changes": []},
+        {"term": 1, "index": 9, "kind": "logical", "transactions": [member], "content": []},
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     for folder in ("replicas/replica-2/rollback", "replica-3"):

@@ -7,8 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from tests.unit.histories import history, read, write
+from tests.unit.synthetic_failover import failover_run
 from tests.unit.synthetic_followers import follower_crash_run, new_follower_run
 from tests.unit.synthetic_sessions import session_guarantees_run
+from tests.unit.synthetic_split_brain import split_brain_run
 from workbench.checkers import session_guarantees, staleness
 from workbench.metrics import lag, lag_summary, latency_summary, rate_summary
 from workbench.operation_rows import markdown_table
@@ -79,7 +81,7 @@ def test_the_parts_of_a_verdict_and_of_the_json_are_explained(tmp_path):
 
 
 def test_what_is_explained_of_single_experiments_is_in_their_summaries(tmp_path):
-    runs = (session_guarantees_run, new_follower_run, follower_crash_run)
+    runs = (session_guarantees_run, new_follower_run, follower_crash_run, failover_run, split_brain_run)
     present = {column for run in runs for column in run(tmp_path).summary.columns}
     explained = {name for name in first_cells(section("Columns of single experiments")) if "..." not in name}
     assert explained <= present

@@ -216,7 +216,7 @@ def _draw_positions(run: RunFolder) -> Figure:
     if not len(twice):
         return no_data("No index was acknowledged twice, in any cell.", title, run)
     low = int(twice.min()) - 6
-    high = min(int(writes["index"].max()), low + _INDICES_MAX)
+    high = min(int(writes["index"].max()), int(twice.max()) + 6, low + _INDICES_MAX)
     figure, (axes,) = new_figure(2.75)
     _draw_indices(axes, writes[writes["index"].between(low, high)], worst, twice[twice <= high])
     axes.set_xlim(low - 0.8, high + 0.8)

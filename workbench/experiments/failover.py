@@ -193,7 +193,6 @@ def _invariants(observed: _Observed, parameters: Parameters, rows: list[Row]) ->
         "lost_acknowledged_writes": counts["lost_acknowledged_writes"] if known else None,
         "lost_acknowledged_writes_in_rollback": counts["accounted_writes"] if known else None,
         "replica_processes": parameters.followers + 1,
-        "rewinds": counts["rewinds"],
         "world": "real",
     }
 
