@@ -84,8 +84,9 @@ class Laws:
         self._committed: dict[int, Position] = {}
         self._committed_in: dict[int, int] = {}
         """Index -> the term in which it was first known to be committed."""
-        self._given_up: Counter[int] = Counter()
-        """Term -> index up to which the policy was given up; a retry is acknowledged again, whatever holds by then."""
+        self._acknowledged_in: Counter[int] = Counter()
+        """Term -> index up to which entries were acknowledged in it. A retry of one is acknowledged again, though by
+        then more members may have to hold it, or fewer followers had to when the policy was given up."""
         self._first_replies: dict[tuple[int, int], WriteReply] = {}
         self._requests: Counter[tuple[int, int]] = Counter()
         self._not_executed: Counter[tuple[int, int]] = Counter()
@@ -200,9 +201,10 @@ class Laws:
             holders = {name for name in self._holders(due) if name != leader}  # members when it was met
             needed = self._ack.followers_needed(len(members))
             if downgraded:
-                self._given_up[term] = len(log)
-            enough = len(holders) >= needed or due.index <= self._given_up[term]
+                self._acknowledged_in[term] = len(log)
+            enough = len(holders) >= needed or due.index <= self._acknowledged_in[term]
             assert enough, f"law 4: acknowledged with {len(holders)} of {needed} followers"
+            self._acknowledged_in[term] = max(self._acknowledged_in[term], due.index)
             self._check_authority(term)
             if self._survives:
                 self.acknowledged = max(self.acknowledged, reply.position)
