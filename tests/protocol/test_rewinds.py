@@ -8,7 +8,7 @@ from tests.protocol.scenes import cluster, drain, role, run, run_until_led, stat
 from tests.protocol.world import World, converged
 from workbench.config import AckPolicy, Protections
 from workbench.protocol.effects import Append, Rewind
-from workbench.protocol.messages import Progress
+from workbench.protocol.messages import AppendEntries, Progress
 from workbench.protocol.roles import Role
 from workbench.protocol.values import Position
 
@@ -165,6 +165,17 @@ def test_law_4_an_entry_that_a_minority_had_is_not_committed_by_counting_disks_a
     world.network += held
     drain(world)
     assert state(world, "replica-1").committed == 3
+
+
+def test_law_6_a_follower_takes_for_committed_only_what_it_knows_to_match() -> None:
+    """The rest of its log may be another history, though the leader has as many entries, and all committed."""
+    world = parted(3)
+    world.deliver_to("replica-2")
+    world.store_all("replica-2")
+    follower = state(world, "replica-2")
+    entry = world.nodes["replica-2"].log[1].encoded
+    world.receive("replica-2", AppendEntries(7, "replica-3", Position(1, 1), 4, 4, (entry,), world.now))
+    assert (follower.log.last, follower.committed) == (Position(1, 4), 2)
 
 
 def test_a_rewind_gives_the_disk_first_what_it_lacks() -> None:
