@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -18,21 +17,21 @@ import pytest
 
 from tests.replica.bench import Bench, config_of
 from tests.replica.crash_server import COUNT
+from tests.replica.memory import folder_in_memory
 from tests.replica.script import Script, check, check_goes_on, make_script
 from workbench import failpoints
 from workbench.config import LOG_FORMATS, LogFormatName
 from workbench.errors import ConfigurationError
 from workbench.failpoints import POINTS
 
-MEMORY = Path("/dev/shm")
 RANDOM_VISITS = 40
 
 
 class Victims:
     """Children that play one log format's script and are killed."""
 
-    def __init__(self, log_format: LogFormatName) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="workbench-crash-", dir=MEMORY if MEMORY.is_dir() else None))
+    def __init__(self, directory: Path, log_format: LogFormatName) -> None:
+        self.directory = directory
         self.script = make_script(self.directory / "story", log_format)
         (self.directory / "script").write_bytes(pickle.dumps(self.script))
         self._server = subprocess.Popen(
@@ -70,14 +69,14 @@ class Victims:
         self._server.stdin.close()
         self._server.wait(30)
         self._server.stdout.close()
-        shutil.rmtree(self.directory)
 
 
 @pytest.fixture(scope="module", params=LOG_FORMATS)
 def victims(request: pytest.FixtureRequest) -> Iterator[Victims]:
-    made = Victims(request.param)
-    yield made
-    made.close()
+    with folder_in_memory() as directory:
+        made = Victims(directory, request.param)
+        yield made
+        made.close()
 
 
 @pytest.mark.parametrize("point", POINTS)

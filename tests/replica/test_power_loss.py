@@ -6,7 +6,6 @@ The same story as in `test_failpoints.py`, on a disk that forgets what was not s
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from random import Random
 import pytest
 
 from tests.replica.bench import Bench, config_of
+from tests.replica.memory import folder_in_memory
 from tests.replica.script import Script, check, check_goes_on, make_script, play
 from tests.storage.faulty_files import FaultyFiles, PowerCut
 from workbench.config import LOG_FORMATS
@@ -61,10 +61,8 @@ class Machine:
 
 @pytest.fixture(scope="module", params=LOG_FORMATS)
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    memory = Path("/dev/shm")
-    directory = Path(tempfile.mkdtemp(prefix="workbench-power-", dir=memory if memory.is_dir() else None))
-    yield Machine(directory, make_script(directory / "story", request.param))
-    shutil.rmtree(directory)
+    with folder_in_memory() as directory:
+        yield Machine(directory, make_script(directory / "story", request.param))
 
 
 @pytest.mark.parametrize("seed", range(CASES))
