@@ -421,3 +421,14 @@ def test_a_leader_without_the_log_or_the_agreement_says_which() -> None:
         SnapshotNeeded.__name__,
         SnapshotNeeded.__name__,
     ]
+
+
+def test_a_follower_that_goes_on_receiving_from_a_leader_without_a_snapshot_makes_it_take_one() -> None:
+    world = cluster()
+    write_many(world, 1, 3)
+    leader = world.leader()
+    follower = next(name for name in world.names if name != leader.name)
+    request = FetchSnapshot(state(world, leader.name).term, follower, "another leader's", 8, "in memory")
+    world.receive(leader.name, request)
+    run(world, 500)
+    assert leader.base is not None, "it would be asked for ever, and never have anything to send"

@@ -53,7 +53,7 @@ class Sources:
         elif request.layout != state.layout:
             reason = f"{request.replica} has {request.layout}; this cluster has {state.layout}"
             state.ask(Send(request.replica, JoinRefused(state.term, state.name, reason)))
-        elif request.offset or self._compaction.serves(joining=follower.joining):
+        elif (request.offset and state.base.index) or self._compaction.serves(joining=follower.joining):
             self._send(request)
         else:
             self._askers[request.replica] = request
