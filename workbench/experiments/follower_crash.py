@@ -334,5 +334,5 @@ EXPERIMENT = Experiment(
         "is back.",
         "reads_go_on": "Reads are answered while it is down.",
     },
-    minimums={"entries_missed": 2, "writes_waiting": 5},
+    minimums={"entries_missed": 1, "writes_waiting": 5},
 )
