@@ -55,7 +55,7 @@ async def test_whatever_is_killed_what_was_acknowledged_stays(log_format: str, a
         rows = {row[0] for row in (await reader.read("SELECT k FROM kv")).rows}
         assert len(acknowledged) > 20
         dropped = "".join(path.read_text() for path in cluster.rollbacks())
-        lost = {key for key in acknowledged - rows if not re.search(rf"\\b{key}\\b", dropped)}
+        lost = {key for key in acknowledged - rows if not re.search(rf"\b{key}\b", dropped)}
         assert not lost, "acknowledged writes were lost in silence"
         assert ack == "async" or acknowledged <= rows, "an acknowledged write was lost"
         assert rows <= acknowledged | doubtful, "a write appeared that nobody was told of"
