@@ -80,9 +80,10 @@ class Killer:
         return kill
 
     async def _kill(self, kill: Kill) -> None:
-        kill.leader, kill.term_before = await self._leader()
-        await self._acknowledges(kill.term_before)
+        _, term = await self._leader()
+        await self._acknowledges(term)
         await asyncio.sleep(self._pause_s)
+        kill.leader, kill.term_before = await self._leader()  # on a busy machine there may be another one by now
         if self._cut_s:
             kill.cut_ms = self._load.note("cut off", kill.leader)
             await self._cluster.cut_off(kill.leader)
@@ -129,11 +130,11 @@ class Killer:
         while asyncio.get_running_loop().time() < deadline:
             statuses = {status.name: status for status in await self._cluster.replicas()}
             leader = max(statuses.values(), key=lambda one: (one.role == "leader", one.term))
-            if goal is None or leader.term > goal[0]:
+            if leader.role == "leader" and (goal is None or leader.term > goal[0]):
                 goal = (leader.term, leader.last)
             follower = statuses[name]
             # Before its rewind an old leader may have as many entries: only those of the new term tell.
-            if follower.last_position.term >= goal[0] and follower.applied >= goal[1]:
+            if goal is not None and follower.last_position.term >= goal[0] and follower.applied >= goal[1]:
                 return
             await asyncio.sleep(_POLL_S)
         raise ClusterError(f"{name} did not catch up within {PATIENCE_S:g} s")
