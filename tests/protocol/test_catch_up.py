@@ -10,6 +10,7 @@ from workbench.protocol.inputs import Received, Tick
 from workbench.protocol.leading import Leading
 from workbench.protocol.messages import AppendEntries, Fetch, Message, Mismatch, Outcome, Progress, ReplyBatch
 from workbench.protocol.roles import Role
+from workbench.protocol.state import ReplicaState
 from workbench.protocol.values import Position
 
 
@@ -18,6 +19,10 @@ def started(**options: object) -> World:
     world.appoint()
     world.settle()
     return world
+
+
+def state_of(world: World, name: str) -> ReplicaState:
+    return world.nodes[name].core.state
 
 
 def write_many(world: World, first: int, last: int, to: str = "replica-1") -> None:
@@ -86,6 +91,17 @@ def test_an_answer_about_a_dropped_entry_does_not_count_for_the_same_entry_come_
     assert follower.state.durable == 1, "the disk is still to drop the entry, and has not been given it again"
     world.store_all("replica-2")
     assert (follower.state.durable, follower.state.applied) == (2, 2)
+
+
+def test_entries_that_overtook_one_another_are_kept_until_they_fit() -> None:
+    world = started()
+    write_many(world, 1, 5)
+    world.network = [one for one in reversed(world.network) if one[1] == "replica-2"]
+    while world.network and world.network[0][0] == "replica-1":
+        world.deliver()  # the last one first
+        fetches = [one for one in world.network if one[1] == "replica-1"]
+        world.network = [one for one in world.network if one not in fetches]
+    assert state_of(world, "replica-2").log.last.index == 6, "without anything being sent again"
 
 
 def test_a_follower_that_is_behind_hears_of_new_entries_while_writes_go_on() -> None:

@@ -120,6 +120,9 @@ def stopped(world: World) -> None:
 def test_law_5_a_leader_whose_process_was_stopped_acknowledges_nothing_when_it_resumes() -> None:
     """Its storage and its clients speak to it before any replica does."""
     world = cluster("async")
+    ask(world, 4, 1)
+    drain(world)
+    assert outcomes(world, 4) == [Outcome.OK]
     ask(world, 1, 1)
     world.store("replica-1")
     world.answer("replica-1")
@@ -128,8 +131,10 @@ def test_law_5_a_leader_whose_process_was_stopped_acknowledges_nothing_when_it_r
     world.store_all("replica-1")
     ask(world, 3, 1, to="replica-1")
     ask(world, 1, 1, to="replica-1")
+    ask(world, 4, 1, to="replica-1")
     world.store_all("replica-1")
     assert outcomes(world, 1) == outcomes(world, 3) == []
+    assert outcomes(world, 4) == [Outcome.OK], "nor again what it had acknowledged"
     run(world, 1_000)
     assert set(outcomes(world, 1) + outcomes(world, 3)) <= {Outcome.INDEFINITE, Outcome.NOT_LEADER}
     assert role(world, "replica-1") is Role.FOLLOWER

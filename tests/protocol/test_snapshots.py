@@ -9,7 +9,7 @@ from tests.protocol.scenes import add, answer, ask, cluster, drain, role, run, r
 from tests.protocol.world import World, converged
 from workbench.config import Limits, Protections
 from workbench.protocol.codec import decode, encode_entry
-from workbench.protocol.effects import Append, InstallSnapshot, Rewind
+from workbench.protocol.effects import Append, InstallSnapshot, Rewind, SaveChunk
 from workbench.protocol.following import Following
 from workbench.protocol.inputs import ChunkSaved, Received
 from workbench.protocol.ledger import Ledger
@@ -289,6 +289,20 @@ def drain_leader(world: World) -> None:
     world.paused = set()
 
 
+def test_a_piece_that_comes_twice_or_too_early_is_not_saved() -> None:
+    world = behind_the_log()
+    world.restart("replica-3")
+    until_asked(world, "replica-3")
+    drain_leader(world)
+    (first,) = [message for message in sent(world, "replica-1") if isinstance(message, SnapshotChunk)]
+    world.nodes["replica-3"].jobs.clear()
+    second = SnapshotChunk(1, "replica-1", first.snapshot, SNAPSHOT_BYTES, CHUNK_BYTES, bytes(CHUNK_BYTES), 0)
+    for piece in (second, first, first, second, first, second):
+        world.receive("replica-3", piece)
+    saved = [job.chunk.offset for job in world.nodes["replica-3"].jobs if isinstance(job, SaveChunk)]
+    assert saved == [0, CHUNK_BYTES]
+
+
 def test_an_install_that_is_refused_changes_nothing() -> None:
     """A copy of an old `SnapshotNeeded` turns up when everything is there already, and more."""
     world = behind_the_log()
@@ -404,6 +418,18 @@ def test_a_follower_whose_log_parted_before_the_leaders_log_begins_is_sent_a_sna
         (5, number) for number in range(1, 5)
     ], "law 6: exactly what was dropped, though no rewind dropped it"
     assert converged(world)
+
+
+def test_a_replica_leaves_rather_than_go_back_behind_its_snapshot() -> None:
+    """Only where committed entries can be lost: no log leads back there. People must decide what is to become of it."""
+    world = cluster(limits=SHORT, protections=Protections(up_to_date_check=False))
+    write_many(world, 1, 30)
+    base = state(world, "replica-2").base
+    other = encode_entry(Entry(9, base.index, "", (), b""))
+    before = state(world, "replica-2").log.position_at(base.index - 1)
+    world.receive("replica-2", AppendEntries(9, "replica-3", before, base.index, 1, (other.encoded,), world.now))
+    assert "committed entries are lost" in world.left["replica-2"]
+    assert not any(isinstance(job, Rewind) for job in world.nodes["replica-2"].jobs)
 
 
 def test_a_leader_without_the_log_or_the_agreement_says_which() -> None:
