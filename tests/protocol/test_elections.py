@@ -90,6 +90,22 @@ def test_votes_of_an_earlier_candidacy_and_of_strangers_do_not_count() -> None:
     assert world.leader().name == "replica-2"
 
 
+def test_clients_and_silent_followers_are_told_of_a_new_leader_each_by_a_way_of_its_own() -> None:
+    world = cluster()
+    assert [(news.term, news.leader) for news in world.news] == [(1, "replica-1")]
+    world.cut_off = {"replica-3"}  # it hears no broadcast
+    run(world, 260)
+    world.paused, world.cut_off = {"replica-3"}, set()
+    world.network.clear()
+    run(world, 100)
+    heartbeats = [len(sent(world, "replica-1", name)) for name in ("replica-2", "replica-3")]
+    assert heartbeats == [0, 2], "the broadcast, and one for itself"
+    world.crash("replica-1")
+    world.paused = set()
+    leader = run_until_led(world)
+    assert [(news.term, news.leader) for news in world.news] == [(1, "replica-1"), (2, leader.name)]
+
+
 # Law 6: the most up-to-date log.
 
 

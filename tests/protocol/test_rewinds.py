@@ -96,8 +96,33 @@ def test_a_rewind_leaves_what_both_logs_hold() -> None:
     common = world.nodes["replica-3"].log[:]
     another_leads(world)
     node = world.nodes["replica-2"]
+    assert node.data == world.nodes["replica-3"].data
     assert node.log[: len(common)] == common
     assert [entry.index for entry in node.rollback] == [len(common) + 1, len(common) + 2, len(common) + 3]
+
+
+def test_what_is_left_after_a_rewind_is_on_disk_and_applied() -> None:
+    """Though the answers about it came while the rewind was under way, and counted for nothing."""
+    world = World(ack=AckPolicy.asynchronous())
+    world.appoint()
+    world.settle()
+    for number in (1, 2, 3, 4):
+        world.write(1, number, "x", number)
+        world.store_all("replica-1")
+        if number == 2:
+            world.deliver_to("replica-3")
+            world.store_all("replica-3")
+    world.deliver_to("replica-2")  # all of it in memory
+    world.network.clear()
+    world.depose("replica-3")
+    node = world.nodes["replica-2"]
+    while not node.core.state.rewinding:
+        world.deliver()
+    while node.core.state.rewinding:
+        world.store("replica-2")
+        while node.answers:
+            world.answer("replica-2")
+    assert (node.core.state.durable, node.core.state.applied) == (3, 3)
 
 
 def test_law_2_an_answer_of_the_disk_about_a_dropped_entry_counts_for_nothing() -> None:

@@ -5,7 +5,20 @@ from __future__ import annotations
 import pytest
 
 from tests.protocol.disk import CHUNK_BYTES, SNAPSHOT_BYTES, Snapshot
-from tests.protocol.scenes import add, answer, ask, cluster, drain, role, run, run_until_led, sent, state, write_many
+from tests.protocol.scenes import (
+    add,
+    answer,
+    ask,
+    cluster,
+    drain,
+    outcomes,
+    role,
+    run,
+    run_until_led,
+    sent,
+    state,
+    write_many,
+)
 from tests.protocol.world import World, converged
 from workbench.config import Limits, Protections
 from workbench.protocol.codec import decode, encode_entry
@@ -21,6 +34,7 @@ from workbench.protocol.messages import (
     FetchSnapshot,
     Mismatch,
     Outcome,
+    Progress,
     SnapshotChunk,
     SnapshotNeeded,
     Vote,
@@ -317,6 +331,40 @@ def test_an_install_that_is_refused_changes_nothing() -> None:
     assert node.rollback == []
     assert node.last > last
     assert converged(world)
+
+
+def test_a_follower_that_has_all_it_needs_does_not_wait_for_a_snapshot() -> None:
+    """A copy of an old `SnapshotNeeded` must not keep it from taking and acknowledging entries."""
+    world = behind_the_log()
+    world.restart("replica-3")
+    run(world, 1_000)
+    world.crash("replica-2")
+    world.receive("replica-3", SnapshotNeeded(1, "replica-1"))
+    world.nodes["replica-3"].jobs.clear()
+    world.network = [one for one in world.network if one[0] != "replica-3"]  # its question got lost
+    ask(world, 2, 1)
+    drain(world)
+    assert outcomes(world, 2) == [Outcome.OK]
+
+
+def test_law_4_what_was_installed_from_an_earlier_leader_does_not_count_as_the_present_ones() -> None:
+    """Without the up-to-date check they may differ."""
+    world = behind_the_log(protections=Protections(up_to_date_check=False))
+    world.restart("replica-3")
+    node = world.nodes["replica-3"]
+    while not any(isinstance(job, InstallSnapshot) for job in node.jobs):
+        world.step()
+    world.network.clear()
+    world.receive("replica-3", AppendEntries(5, "replica-2", Position(5, 99), 99, 0, (), world.now))
+    world.network.clear()
+    world.store_all("replica-3")
+    assert node.installed != []
+    reports = [message for message in sent(world, "replica-3") if isinstance(message, Progress)]
+    assert {report.received for report in reports} <= {0}
+    world.receive("replica-3", AppendEntries(5, "replica-2", node.last, 99, 0, (), world.now))
+    last = sent(world, "replica-3")[-1]
+    assert isinstance(last, Progress | Fetch)
+    assert max(m.received for m in sent(world, "replica-3") if isinstance(m, Progress)) == node.last.index
 
 
 def test_a_replica_that_installs_neither_stands_nor_appends() -> None:
