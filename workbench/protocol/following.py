@@ -67,7 +67,7 @@ class Following:
         self._freshness.forget()
         self._stash.clear()
         self._fetching = self._new_fetching()
-        self.receiving.forget_leader()
+        self.receiving.end_if_possible()
 
     def stop(self) -> None:
         """Give storage all that it still lacks: this replica is about to lead, to rewind, or to begin anew."""
@@ -122,7 +122,10 @@ class Following:
             self.new_term()
         self._leader_last = max(self._leader_last, message.last)
         self._echo_ns = max(self._echo_ns, message.sent_ns)
-        if self.receiving.is_active or not state.log.holds(message.previous):
+        fits = state.log.holds(message.previous)
+        if fits:
+            self.receiving.end_if_possible()  # entries will do
+        if self.receiving.is_active or not fits:
             if message.entries and message.previous.index > state.log.last.index:
                 self._stash.keep(message)
             if not message.entries:
@@ -165,7 +168,7 @@ class Following:
         """A snapshot has taken the place of log and database."""
         self._state.install(recovered)
         self._state.milestones.installed(recovered.base, at)
-        self._matched = recovered.last_index
+        self._matched = 0  # the present leader may be another than the one that sent it
         self._received.clear()
         self._received_bytes = 0
         self._storing = None

@@ -38,8 +38,8 @@ class Receiving:
             self._is_wanted = True
             self._ask(at)
 
-    def forget_leader(self) -> None:
-        """A new term: the new leader may say otherwise."""
+    def end_if_possible(self) -> None:
+        """No snapshot is wanted any more, or it is for a new leader to say. What is on disk stays there."""
         self._is_wanted = self.is_installing
 
     def on_tick(self, at: int) -> None:

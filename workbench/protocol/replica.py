@@ -247,7 +247,7 @@ class Replica:
         assert isinstance(self._duty, Following)
         if self._duty.receiving.is_installing:
             return
-        self._duty.receiving.forget_leader()
+        self._duty.receiving.end_if_possible()
         self._role = next_role(self._role, RoleEvent.STANDS)
         self._election.stand(at, transfer=transfer, at_once=at_once)
         self._win_if_elected(at)
