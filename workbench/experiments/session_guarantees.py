@@ -255,7 +255,7 @@ EXPERIMENT = Experiment(
     parameters=Parameters,
     profiles={
         "ci": {
-            "read_policy": ("any", "sticky", "read_your_writes", "causal", "bounded:30ms", "linearizable"),
+            "read_policy": ("any", "sticky", "read_your_writes", "bounded:30ms", "causal", "linearizable"),
             "duration_s": 1.5,
             "warmup_s": 0.1,
         },
