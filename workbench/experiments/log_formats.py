@@ -29,6 +29,7 @@ from workbench.experiments.cells import (
     lost_writes_verdict,
     measure_load,
     started_cluster,
+    timing_for,
 )
 from workbench.experiments.parameters import parameter
 
@@ -78,6 +79,7 @@ async def conduct(context: Context, parameters: Parameters) -> Outcome:
             followers=parameters.followers,
             log_format=log_format,
             ack=AckPolicy.parse(parameters.ack),
+            timing=timing_for(CLOCK_DELAY_MS),
         ) as cluster:
             load = await measure_load(
                 cluster, _load(parameters, context.seed, log_format), cell_name(log_format=log_format)
