@@ -173,6 +173,12 @@ class Timing:
                 hint="at least twice as long: one lost heartbeat must not depose a leader",
             )
 
+    @classmethod
+    def for_delay(cls, delay_ms: float) -> Timing:
+        """Time-outs under which followers that hear everything `delay_ms` late do not take their leader for dead, and
+        its lease does not run out before their answers come."""
+        return cls(election_timeout_ms=max(cls().election_timeout_ms, 2 * delay_ms + 400))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Protections:

@@ -321,3 +321,13 @@ async def test_the_policy_of_a_session_as_text() -> None:
         assert stage.session("bounded:7").read_policy == "bounded:7"
         with pytest.raises(ConfigurationError, match="did you mean 'sticky'"):
             stage.session("sticy")
+
+
+async def test_who_did_not_answer_is_left_alone_for_a_while_by_all_sessions() -> None:
+    async with on_stage() as stage:
+        stage["b"].respond = silent
+        for _ in range(4):
+            reader = stage.session("any", retry_s=0.05)
+            for _ in range(10):
+                assert (await reader.read(SELECT)).replica in {"a", "c"}
+        assert stage.names_asked().count("b") == 1

@@ -183,9 +183,10 @@ def test_law_2_behind_a_snapshot_only_the_entry_that_follows_it_is_taken() -> No
     run(world, 1_000)
     core = world.nodes["replica-3"].core
     last, base = core.state.log.last, core.state.base
-    entry = world.nodes["replica-1"].log[-1].encoded
-    for previous in (Position(7, last.index), Position(7, base.index), Position(1, last.index + 1)):
-        world.receive("replica-3", AppendEntries(1, "replica-1", previous, last.index + 1, 0, (entry,)))
+    assert base.index < last.index
+    for previous in (Position(7, last.index), Position(7, base.index), Position(0, base.index), Position(7, 2)):
+        entry = encode_entry(Entry(9, previous.index + 1, "", (), b"")).encoded
+        world.receive("replica-3", AppendEntries(9, "replica-2", previous, previous.index + 1, 0, (entry,)))
         assert core.state.log.last == last
 
 

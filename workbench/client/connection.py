@@ -29,6 +29,8 @@ from workbench.transport.mqtt import connect_mqtt
 from workbench.transport.topics import Topics
 
 _SWEEP_S = 0.05
+_SILENCE_S = 2.0
+"""A replica that did not answer is not asked again for so long, if others can be."""
 
 _logger = logging.getLogger(__name__)
 
@@ -93,6 +95,8 @@ class ClientConnection:
         self._loop = asyncio.get_running_loop()
         self._inboxes: dict[str, str] = {}
         """Replica -> its topic: made once, since every request needs it."""
+        self._silent_since: dict[str, float] = {}
+        """Replica -> when it was last given up for want of an answer; forgotten with its next word."""
         self._applied: dict[str, Position] = {}
         self._waiting: dict[tuple[object, ...], _Waiting] = {}
         self._controls: dict[int, tuple[float, asyncio.Future[ReplicaStatus | None]]] = {}
@@ -147,6 +151,11 @@ class ClientConnection:
     def applied(self) -> Mapping[str, Position]:
         """Replica -> the position at which it last read for this process."""
         return self._applied
+
+    def is_silent(self, replica: str) -> bool:
+        """Whether it has not answered lately: to be asked only if nobody else can be."""
+        since = self._silent_since.get(replica)
+        return since is not None and self._loop.time() - since < _SILENCE_S
 
     # Requests.
 
@@ -212,6 +221,7 @@ class ClientConnection:
 
     def _on_replies(self, batch: ReplyBatch) -> None:
         self.committed = max(self.committed, batch.committed)
+        self._silent_since.pop(batch.replica, None)
         for write in batch.writes:
             self._on_reply(("write", write.session, write.sequence), write, batch)
         for read in batch.reads:
@@ -258,7 +268,9 @@ class ClientConnection:
             await asyncio.sleep(_SWEEP_S)
             now = self._loop.time()
             for key in [key for key, waiting in self._waiting.items() if waiting.deadline <= now]:
-                self._waiting.pop(key).end()
+                waiting = self._waiting.pop(key)
+                self._silent_since[waiting.replica] = now
+                waiting.end()
             for number in [number for number, (deadline, _) in self._controls.items() if deadline <= now]:
                 _set(self._controls.pop(number)[1], None)
 

@@ -237,7 +237,7 @@ POLICIES: tuple[Form, ...] = (
         "bounded:N",
         r"bounded:(\d{1,15})",
         lambda match: Bounded(lag_entries_max=int(match[1])),
-        "any replica that is at most N entries behind the leader",
+        "any replica that is at most N entries behind the leader, as far as it has heard of them",
     ),
     Form(
         "bounded:Nms",

@@ -40,9 +40,10 @@ class ReadRouter:
         """One of the terms' replicas; if all are to be avoided the leader, which lacks nothing; then nobody."""
         if terms.sticky:
             return self._choose_sticky(avoid)
-        names = terms.replicas if not avoid else [name for name in terms.replicas if name not in avoid]
-        if names:
-            return names[int(self._rng.random() * len(names))]
+        names = [name for name in terms.replicas if name not in avoid]
+        awake = [name for name in names if not self._connection.is_silent(name)] or names
+        if awake:
+            return awake[int(self._rng.random() * len(awake))]
         leader = self._connection.leader
         return "" if leader in avoid else leader
 

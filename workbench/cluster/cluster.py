@@ -280,7 +280,8 @@ class Cluster:
     async def set_link_delay(self, delay_ms: float, *, replicas: Sequence[str] | None = None) -> None:
         """From now on, every message that followers receive from other replicas arrives `delay_ms` later.
 
-        `replicas` names the receivers; all by default. Whoever leads receives without a delay.
+        `replicas` names the receivers; all by default. Whoever leads receives without a delay. With a delay near
+        `Timing.election_timeout_ms` leases run out before answers come, and followers take their leader for dead.
         """
         await self._links.delay(delay_ms, self.names if replicas is None else replicas)
 

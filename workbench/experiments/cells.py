@@ -18,7 +18,7 @@ import pandas as pd
 from workbench.checkers import Verdict, convergence, lost_writes
 from workbench.client.load import LoadConfig
 from workbench.cluster.cluster import Cluster
-from workbench.config import AckPolicy, ClusterConfig, Timing
+from workbench.config import AckPolicy, ClusterConfig
 from workbench.errors import ConfigurationError
 from workbench.experiments.base import Context, Row
 from workbench.history import operations_frame, read_operations
@@ -65,12 +65,6 @@ def check_ack(ack: str, followers: int) -> None:
         raise ConfigurationError(
             f"ack policy {ack} with {followers} followers", hint="it could never be met; add followers"
         )
-
-
-def timing_for(delay_ms: float) -> Timing:
-    """Time-outs under which followers that hear everything `delay_ms` late do not take their leader for dead, and its
-    lease does not run out before their answers come."""
-    return Timing(election_timeout_ms=max(Timing().election_timeout_ms, 2 * delay_ms + 400))
 
 
 @contextlib.asynccontextmanager

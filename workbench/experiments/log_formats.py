@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.checkers.verdict import Verdict
 from workbench.client.load import LoadConfig
-from workbench.config import LOG_FORMATS, AckPolicy
+from workbench.config import LOG_FORMATS, AckPolicy, Timing
 from workbench.experiments.base import Context, Experiment, Outcome, Row
 from workbench.experiments.cells import (
     CONVERGENCE_TIMEOUT_S,
@@ -29,7 +29,6 @@ from workbench.experiments.cells import (
     lost_writes_verdict,
     measure_load,
     started_cluster,
-    timing_for,
 )
 from workbench.experiments.parameters import parameter
 
@@ -79,7 +78,7 @@ async def conduct(context: Context, parameters: Parameters) -> Outcome:
             followers=parameters.followers,
             log_format=log_format,
             ack=AckPolicy.parse(parameters.ack),
-            timing=timing_for(CLOCK_DELAY_MS),
+            timing=Timing.for_delay(CLOCK_DELAY_MS),
         ) as cluster:
             load = await measure_load(
                 cluster, _load(parameters, context.seed, log_format), cell_name(log_format=log_format)

@@ -19,7 +19,7 @@ from workbench.checkers import Staleness, Verdict, staleness
 from workbench.checkers.sessions import GUARANTEES, Guarantee, SessionGuarantees, session_guarantees
 from workbench.client.load import LoadConfig
 from workbench.client.policies import parse_policy
-from workbench.config import LOG_FORMATS, AckPolicy
+from workbench.config import LOG_FORMATS, AckPolicy, Timing
 from workbench.experiments.base import Context, Experiment, Outcome, Row
 from workbench.experiments.cells import (
     MeasuredLoad,
@@ -34,7 +34,6 @@ from workbench.experiments.cells import (
     measure_load,
     records,
     started_cluster,
-    timing_for,
 )
 from workbench.experiments.parameters import parameter
 from workbench.experiments.session_claims import CLAIMS, JUDGED, MINIMUMS, PolicyVerdicts, judge, promises
@@ -109,7 +108,7 @@ async def conduct(context: Context, parameters: Parameters) -> Outcome:
         followers=parameters.followers,
         log_format=parameters.log_format,
         ack=AckPolicy.parse(parameters.ack),
-        timing=timing_for(slowest),
+        timing=Timing.for_delay(slowest),
     ) as cluster:
         await cluster.set_link_delay(parameters.follower_delay_ms)
         await cluster.set_link_delay(parameters.slow_follower_delay_ms, replicas=cluster.names[-1:])

@@ -15,7 +15,7 @@ from itertools import product
 
 from workbench.checkers import Staleness, Verdict, staleness
 from workbench.client.load import LoadConfig
-from workbench.config import LOG_FORMATS, AckPolicy
+from workbench.config import LOG_FORMATS, AckPolicy, Timing
 from workbench.experiments.base import Context, Experiment, Outcome, Row
 from workbench.experiments.cells import (
     MeasuredLoad,
@@ -31,7 +31,6 @@ from workbench.experiments.cells import (
     measure_load,
     records,
     started_cluster,
-    timing_for,
 )
 from workbench.experiments.parameters import parameter
 
@@ -99,7 +98,7 @@ async def conduct(context: Context, parameters: Parameters) -> Outcome:
             followers=parameters.followers,
             log_format=parameters.log_format,
             ack=AckPolicy.parse(ack),
-            timing=timing_for(max(parameters.follower_delay_ms)),
+            timing=Timing.for_delay(max(parameters.follower_delay_ms)),
         ) as cluster:
             for delay, policy in each:
                 name = cell_name(ack=ack, read_policy=policy, follower_delay_ms=delay)

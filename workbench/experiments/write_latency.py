@@ -15,7 +15,7 @@ from itertools import product
 
 from workbench.checkers.verdict import Verdict
 from workbench.client.load import LoadConfig
-from workbench.config import LOG_FORMATS, AckPolicy
+from workbench.config import LOG_FORMATS, AckPolicy, Timing
 from workbench.experiments.base import Context, Experiment, Outcome, Row
 from workbench.experiments.cells import (
     MeasuredLoad,
@@ -30,7 +30,6 @@ from workbench.experiments.cells import (
     lost_writes_verdict,
     measure_load,
     started_cluster,
-    timing_for,
 )
 from workbench.experiments.parameters import parameter
 from workbench.metrics import latencies_ms
@@ -76,7 +75,7 @@ async def conduct(context: Context, parameters: Parameters) -> Outcome:
             followers=followers,
             log_format=parameters.log_format,
             ack=AckPolicy.parse(ack),
-            timing=timing_for(max(parameters.follower_delay_ms)),
+            timing=Timing.for_delay(max(parameters.follower_delay_ms)),
         ) as cluster:
             for delay in parameters.follower_delay_ms:
                 cell = cell_name(ack=ack, followers=followers, follower_delay_ms=delay)

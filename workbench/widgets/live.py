@@ -14,11 +14,13 @@ from typing import Any
 import ipywidgets
 
 from workbench.cluster.cluster import Cluster
-from workbench.config import AckPolicy, ClusterConfig
+from workbench.config import AckPolicy, ClusterConfig, Timing
 from workbench.errors import WorkbenchError
 from workbench.widgets.parts import STOPPED, PlainBox, error_line, hidden, note
 from workbench.widgets.watch_chart import WatchChart
 from workbench.widgets.watching import Watch
+
+_DELAY_MS_MAX = 3_000
 
 PAINTED_PER_S = 3.0
 LASTS_S = 120.0
@@ -33,7 +35,7 @@ class LivePanel(PlainBox):
     fallback = "A live panel: run this cell in JupyterLab to use it."
 
     def __init__(self, config: ClusterConfig | None = None, *, lasts_s: float = LASTS_S) -> None:
-        self._config = config or ClusterConfig(ack=AckPolicy.asynchronous())
+        self._config = config or ClusterConfig(ack=AckPolicy.asynchronous(), timing=Timing.for_delay(_DELAY_MS_MAX))
         self._lasts_s = lasts_s
         self._cluster: Cluster | None = None
         self._task: asyncio.Task[None] | None = None
@@ -72,7 +74,7 @@ class LivePanel(PlainBox):
         slider = ipywidgets.FloatSlider(
             value=0,
             min=0,
-            max=3_000,
+            max=_DELAY_MS_MAX,
             step=50,
             description=f"{name} late by, ms",
             readout_format=".0f",
