@@ -22,7 +22,7 @@ from tests.protocol.scenes import (
 from tests.protocol.world import World, converged
 from workbench.config import Limits, Protections
 from workbench.protocol.codec import decode, encode_entry
-from workbench.protocol.effects import Append, InstallSnapshot, Rewind, SaveChunk
+from workbench.protocol.effects import Append, InstallSnapshot, Rewind, SaveChunk, SealSnapshot
 from workbench.protocol.following import Following
 from workbench.protocol.inputs import ChunkSaved, Received
 from workbench.protocol.ledger import Ledger
@@ -469,11 +469,31 @@ def test_a_follower_whose_log_parted_before_the_leaders_log_begins_is_sent_a_sna
     assert converged(world)
 
 
-def test_a_replica_leaves_rather_than_go_back_behind_its_snapshot() -> None:
-    """Only where committed entries can be lost: no log leads back there. People must decide what is to become of it."""
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_replica_leaves_rather_than_go_back_behind_its_snapshot(is_known: bool) -> None:
+    """Only where committed entries can be lost: no log leads back there. People must decide what is to become of it.
+
+    The disk may have sealed the snapshot, or be about to, when the core has not heard of it yet.
+    """
     world = cluster(limits=SHORT, protections=Protections(up_to_date_check=False))
-    write_many(world, 1, 30)
-    base = state(world, "replica-2").base
+    node = world.nodes["replica-2"]
+    if is_known:
+        write_many(world, 1, 30)
+    else:
+        world.slow_disks = {"replica-2"}
+        for number in range(1, 60):
+            ask(world, 1, number, number)
+            for _ in range(40):
+                world.step()
+                if any(isinstance(job, SealSnapshot) for job in node.jobs):
+                    break
+            else:
+                continue
+            break
+        assert state(world, "replica-2").base.index == 0
+    sealing = next((job.state.position for job in node.jobs if isinstance(job, SealSnapshot)), Position())
+    base = max(state(world, "replica-2").base, sealing)
+    assert base.index > 0
     other = encode_entry(Entry(9, base.index, "", (), b""))
     before = state(world, "replica-2").log.position_at(base.index - 1)
     world.receive("replica-2", AppendEntries(9, "replica-3", before, base.index, 1, (other.encoded,), world.now))
