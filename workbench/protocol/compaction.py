@@ -61,6 +61,7 @@ class Compaction:
     def on_abandoned(self, at: int) -> None:
         """No copy came of it: try again, but not at once."""
         self._copied, self._busy, self._wanted = None, False, True
+        self._state.sealing = 0
         self._not_before = at + self._state.ns(_TRY_AGAIN_MS)
 
     def seal_if_committed(self) -> None:
@@ -71,6 +72,7 @@ class Compaction:
         if not state.log.holds(self._copied):
             self._copied = None  # a rewind was asked for: storage will say that it has abandoned the copy
         elif state.committed >= self._copied.index:
+            state.sealing = self._copied.index
             state.ask(SealSnapshot(state.snapshot_state(self._copied)))
             self._copied = None
 

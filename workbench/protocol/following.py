@@ -202,7 +202,7 @@ class Following:
             if state.log.holds(position):
                 state.milestones.came_again(position.index)
                 continue
-            if position.index <= state.base.index:
+            if position.index <= max(state.base.index, state.sealing):
                 self._state.ask(Leave(_lost_committed(state, position)))
                 return
             if position.index <= state.log.last.index:

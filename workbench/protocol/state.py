@@ -38,6 +38,8 @@ class ReplicaState:
     """Position of the newest sealed snapshot of this replica's own disk."""
     log_bytes: int
     """Bytes of the entries behind `base`."""
+    sealing: int = 0
+    """Index of the snapshot that storage was asked to seal: no rewind leads back behind that either."""
     durable: int
     """Entries up to here are on disk and belong to `log`."""
     applied: int
