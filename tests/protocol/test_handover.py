@@ -129,6 +129,19 @@ def test_what_cannot_be_handed_over_is_refused_with_the_reason() -> None:
     assert world.answers[3] == "replica-2 does not lead; replica-1 does, as far as it knows"
 
 
+def test_a_second_wish_is_refused_while_the_first_is_under_way_unless_it_is_the_same() -> None:
+    world = cluster()
+    world.paused = {"replica-2", "replica-3"}
+    ask(world, 1, 1)
+    drain(world)
+    assert hand_over(world, "replica-2", 1) == ""
+    assert hand_over(world, "replica-2", 2) == ""
+    assert hand_over(world, "replica-3", 3) == "the leadership is on its way to replica-2"
+    world.paused = set()
+    run(world, 100)
+    assert world.leader().name == "replica-2"
+
+
 def test_a_handover_to_a_replica_that_is_removed_meanwhile_comes_to_nothing() -> None:
     world = cluster()
     world.paused = {"replica-3"}

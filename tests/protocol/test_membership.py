@@ -174,6 +174,18 @@ def test_a_new_replica_waits_until_it_is_made_a_member() -> None:
     assert members(world) == {(*THREE, "replica-4")}
 
 
+def test_a_replica_that_could_not_use_the_leaders_snapshots_is_refused_and_leaves() -> None:
+    world = cluster()
+    world.add_node("replica-4")
+    state(world, "replica-4").layout = "another page size"
+    add(world, "replica-4")
+    run(world, 500)
+    assert world.left == {"replica-4": "replica-4 has another page size; this cluster has in memory"}
+    assert members(world) == {THREE}
+    assert remove(world, "replica-4") == ""
+    assert joining(world) == ()
+
+
 def test_a_join_can_be_called_off_and_asked_for_again() -> None:
     world = cluster()
     world.add_node("replica-4")
