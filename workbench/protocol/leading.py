@@ -349,7 +349,7 @@ class Leading:
         if to not in self._state.members:
             return f"{to} is no member: they are {', '.join(self._state.members)}"
         self._handover = self._handover or Handover(self._state, to, at)
-        return ""
+        return "" if self._handover.to == to else f"the leadership is on its way to {self._handover.to}"
 
     def _hand_over(self, handover: Handover) -> None:
         """Ask the next leader to stand, once it has everything and nobody waits for an acknowledgement."""
