@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """How fast does a follower that was away catch up? `python bench/catch_up.py [log format ...]`, all by default.
 
-One follower is killed, one row an entry is written for 18 s, the load ends, and the follower comes back. Entries a second
-count from its first question to the moment at which it has applied everything.
+One follower is killed, one row an entry is written for 18 s, the load ends, and the follower comes back. Entries a
+second count from its first question to the moment at which it has applied everything.
 """
 
 from __future__ import annotations
