@@ -16,8 +16,12 @@ from workbench.errors import ConfigurationError
 LogFormatName = Literal["statement", "wal", "logical"]
 Level = Literal["received", "durable", "applied"]
 Who = Literal["async", "semi_sync", "quorum", "sync"]
+UnsafePolicy = Literal["allow", "refuse", "pin", "mixed"]
+EngineName = Literal["sqlite", "duckdb"]
 
 LOG_FORMATS: tuple[LogFormatName, ...] = get_args(LogFormatName)
+UNSAFE_POLICIES: tuple[UnsafePolicy, ...] = get_args(UnsafePolicy)
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 LEVELS: tuple[Level, ...] = get_args(Level)
 
 
@@ -214,6 +218,15 @@ class ClusterConfig:
     directory: Path | None = None
     follower_delay_ms: float = 0.0
     page_size: int = 4096
+    unsafe: UnsafePolicy = "allow"
+    """Of the statement format: what becomes of a statement whose effect may differ between replicas. `allow`: it
+    travels as it is; `refuse`: an error that names the cause; `pin`: the time and the random values that it saw travel
+    with it, and what cannot be pinned is refused; `mixed`: it travels as rows, as in the format `mixed`."""
+    layout_check: bool = True
+    """Replicas whose database is laid out differently are refused. Without: they are let in, and corrupted."""
+    reverse_unordered: bool = False
+    """All replicas but the first read rows in another order wherever SQL leaves the order open, as another version of
+    SQLite, or another plan, might."""
     limits: Limits = field(default_factory=Limits)
     timing: Timing = field(default_factory=Timing)
     protections: Protections = field(default_factory=Protections)
@@ -225,6 +238,15 @@ class ClusterConfig:
         check_range("followers", self.followers, 0, 15)
         if self.log_format not in LOG_FORMATS:
             raise ConfigurationError(f"unknown log format {self.log_format!r}", hint="one of " + ", ".join(LOG_FORMATS))
+        if self.unsafe not in UNSAFE_POLICIES:
+            raise ConfigurationError(
+                f"unknown unsafe policy {self.unsafe!r}", hint="one of " + ", ".join(UNSAFE_POLICIES)
+            )
+        if self.unsafe != "allow" and self.log_format != "statement":
+            raise ConfigurationError(
+                f"unsafe policy {self.unsafe} with the {self.log_format} log format",
+                hint="only the statement format has unsafe statements",
+            )
         if self.ack.count > self.followers:
             raise ConfigurationError(
                 f"ack policy {self.ack} with {self.followers} followers", hint="it could never be met; add followers"
@@ -260,11 +282,30 @@ class ReplicaConfig:
     limits: Limits
     timing: Timing
     protections: Protections = field(default_factory=Protections)
+    unsafe: UnsafePolicy = "allow"
+    layout_check: bool = True
+    reverse_unordered: bool = False
+    engine: EngineName = "sqlite"
+    """What holds the data. Another engine than SQLite can only apply entries."""
+    observer: bool = False
+    """Follows whoever leads, serves reads, and counts for nothing: it is no member, never votes and never leads."""
     seed: int = 0
     failpoint: str = ""
     """Where the process is to kill itself: see `workbench.failpoints`."""
 
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise ConfigurationError(f"unknown engine {self.engine!r}", hint="one of " + ", ".join(ENGINES))
+        if self.engine != "sqlite" and not self.observer:
+            raise ConfigurationError(
+                f"{self.name} holds its data in {self.engine} and is to be a member",
+                hint="a replica on another engine than SQLite cannot lead: make it an observer",
+            )
+
     @property
     def layout(self) -> str:
-        """What the members of a cluster must have in common to use each other's snapshots."""
-        return f"{self.log_format} log format, page size {self.page_size}"
+        """What the replicas of a cluster must have in common to use each other's entries and snapshots: pages fit only
+        the same engine and page size, rows and statements any."""
+        if self.log_format == "wal":
+            return f"wal log format, {self.engine}, page size {self.page_size}"
+        return f"{self.log_format} log format"

@@ -116,6 +116,9 @@ class Replicas:
             limits=config.limits,
             timing=config.timing,
             protections=config.protections,
+            unsafe=config.unsafe,
+            layout_check=config.layout_check,
+            reverse_unordered=config.reverse_unordered and name != config.replica_names[0],
             seed=config.seed,
         )
         path = directory / "config.json"

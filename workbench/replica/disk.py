@@ -28,12 +28,12 @@ from workbench.replica.counters import Counters
 from workbench.replica.rollback import Describer, write_rollback
 from workbench.storage import hard_state
 from workbench.storage.base import Store
+from workbench.storage.engines import open_configured_store
 from workbench.storage.files import Files
 from workbench.storage.incoming import Incoming
 from workbench.storage.replication_log import ReplicationLog
 from workbench.storage.restoring import remove_database, restore_database
 from workbench.storage.snapshots import Snapshots
-from workbench.storage.sqlite import open_store
 
 _REPLAY_BYTES = 4 * 1024 * 1024
 _COLUMNS = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0 ORDER BY cid"
@@ -83,14 +83,7 @@ class ReplicaDisk:
             )
 
     def _open_store(self) -> Store:
-        config = self._config
-        return open_store(
-            self._directory / "database",
-            config.log_format,
-            config.limits,
-            page_size=config.page_size,
-            files=self._files,
-        )
+        return open_configured_store(self._config, self._directory / "database", self._files)
 
     def _open_or_empty_store(self) -> Store:
         """The database, or an empty one in the place of one that cannot be read: snapshot and log have everything."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import apsw
 
-from workbench.config import Limits, LogFormatName
+from workbench.config import Limits, LogFormatName, UnsafePolicy
 from workbench.errors import CodecError, ConfigurationError, DivergedError, StorageError
 from workbench.failpoints import hit
 from workbench.log_formats.base import INTERNAL_PREFIX, LogFormat, run
@@ -54,12 +54,15 @@ def open_store(
     limits: Limits,
     *,
     page_size: int = 4096,
+    unsafe: UnsafePolicy = "allow",
+    layout_check: bool = True,
+    reverse_unordered: bool = False,
     files: Files | None = None,
 ) -> Store:
     """Open, or create, the database of a replica in `directory`.
 
-    Afterwards `applied` says where recovery must go on: the caller applies the entries of its log that follow.
-    Raises `StorageError` when the database cannot be opened, `ConfigurationError` when it was made with another log
+    `unsafe`, `layout_check` and `reverse_unordered` are those of `ReplicaConfig`. Afterwards `applied` says where
+    recovery must go on: the caller applies the entries of its log that follow. Raises `StorageError` when the database cannot be opened, `ConfigurationError` when it was made with another log
     format or page size.
     """
     files = LocalFiles() if files is None else files
@@ -71,7 +74,7 @@ def open_store(
             f"{directory} holds a database of the wal log format, not {log_format}",
             hint="all replicas of a cluster use one log format",
         )
-    store = TransactionalStore(directory, log_format, limits, page_size, files)
+    store = TransactionalStore(directory, log_format, limits, page_size, files, reverse_unordered=reverse_unordered)
     files.sync_directory(directory)
     return store
 
@@ -80,7 +83,14 @@ class TransactionalStore:
     """`Store` for log formats whose entries are executed or applied in a transaction of SQLite."""
 
     def __init__(
-        self, directory: Path, log_format: LogFormatName, limits: Limits, page_size: int, files: Files
+        self,
+        directory: Path,
+        log_format: LogFormatName,
+        limits: Limits,
+        page_size: int,
+        files: Files,
+        *,
+        reverse_unordered: bool = False,
     ) -> None:
         self._directory = directory
         self._files = files
@@ -91,7 +101,7 @@ class TransactionalStore:
         self._name = log_format
         self._pending: Position | None = None
         self._leads: bool | None = None
-        self._connection = open_connection(directory / DATABASE_NAME, page_size)
+        self._connection = open_connection(directory / DATABASE_NAME, page_size, reverse_unordered=reverse_unordered)
         try:
             self._applied = self._prepare(page_size)
         except apsw.Error as error:

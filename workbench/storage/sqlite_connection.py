@@ -24,8 +24,11 @@ _VALUE_BYTES_MAX = 256 * 1024 * 1024
 _STATEMENT_CACHE = 250
 
 
-def open_connection(path: Path, page_size: int) -> apsw.Connection:
-    """A connection that owns the database at `path` alone. It has not read the file yet, which may be torn."""
+def open_connection(path: Path, page_size: int, *, reverse_unordered: bool = False) -> apsw.Connection:
+    """A connection that owns the database at `path` alone. It has not read the file yet, which may be torn.
+
+    `reverse_unordered`: rows come in the other order wherever SQL leaves it open.
+    """
     try:
         connection = apsw.Connection(str(path), statementcachesize=_STATEMENT_CACHE)
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
@@ -37,6 +40,8 @@ def open_connection(path: Path, page_size: int) -> apsw.Connection:
         connection.limit(apsw.SQLITE_LIMIT_LENGTH, _VALUE_BYTES_MAX)
         for pragma in (f"page_size = {page_size}", "locking_mode = EXCLUSIVE", "mmap_size = 0", "temp_store = MEMORY"):
             connection.execute(f"PRAGMA {pragma}").fetchall()
+        if reverse_unordered:
+            connection.execute("PRAGMA reverse_unordered_selects = ON").fetchall()
     except apsw.Error as error:
         raise StorageError(f"cannot open {path}: {one_line(error)}") from error
     return connection
