@@ -62,8 +62,8 @@ def open_store(
     """Open, or create, the database of a replica in `directory`.
 
     `unsafe`, `layout_check` and `reverse_unordered` are those of `ReplicaConfig`. Afterwards `applied` says where
-    recovery must go on: the caller applies the entries of its log that follow. Raises `StorageError` when the database cannot be opened, `ConfigurationError` when it was made with another log
-    format or page size.
+    recovery must go on: the caller applies the entries of its log that follow. Raises `StorageError` when the database
+    cannot be opened, `ConfigurationError` when it was made with another log format or page size.
     """
     files = LocalFiles() if files is None else files
     files.make_directory(directory)
