@@ -141,3 +141,9 @@ def diverged(action: str, error: Exception) -> DivergedError:
 def run(connection: apsw.Connection, sql: str, parameters: tuple[Parameter, ...] = ()) -> list[tuple[Any, ...]]:
     """All rows of one internal statement."""
     return connection.execute(sql, parameters).fetchall()
+
+
+def set_enforcement(connection: apsw.Connection, *, on: bool) -> None:
+    """Turn triggers and foreign keys on or off, also while a transaction is open (the pragma could not)."""
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, int(on))
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, int(on))

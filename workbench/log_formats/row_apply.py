@@ -1,0 +1,148 @@
+"""Bringing changes of rows into a follower's database, exactly as a leader made them.
+
+    applier = RowApplier(connection)   # once for a connection
+    applier.follow()                   # the connection applies parts from now on: triggers and foreign keys off
+    applier.apply(part)                # inside the open transaction; also `undo(part)`
+    applier.after_apply()              # the transaction is committed, or rolled back
+
+A format that executes statements, too, surrounds them with `statements_run`, or says `schema_changed` after them.
+Rules:
+
+- Triggers and foreign keys are off: their effects are in the changeset. A statement that changes the schema runs with
+  both on, as on the leader (DROP TABLE deletes rows, which cascades).
+- `apply` of SQLite skips, in silence, changes to tables that are missing or have another shape: every change is
+  looked at first. Any conflict is divergence.
+- Changes of FTS5 arrive through its shadow tables, after which the page cache must be reset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import apsw
+
+from workbench.errors import CodecError, DivergedError
+from workbench.log_formats.base import NO_DIVERGENCE, diverged, set_enforcement
+from workbench.log_formats.row_parts import Changes, Part, SchemaChange, Sequences
+from workbench.log_formats.table_shapes import Shape, has_virtual_tables, table_shapes
+
+_CONFLICTS = {
+    apsw.SQLITE_CHANGESET_DATA: "the row has other values",
+    apsw.SQLITE_CHANGESET_NOTFOUND: "there is no such row",
+    apsw.SQLITE_CHANGESET_CONFLICT: "a row with this key exists already",
+    apsw.SQLITE_CHANGESET_CONSTRAINT: "a constraint does not allow it",
+    apsw.SQLITE_CHANGESET_FOREIGN_KEY: "a foreign key does not allow it",
+}
+
+
+class RowApplier:
+    """Applies parts on one connection. All methods raise `DivergedError` or `CodecError` for what does not fit."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor()
+        self._shapes: dict[str, Shape] | None = None
+        self._has_virtual_tables = False
+
+    def follow(self) -> None:
+        """Prepare the connection for applying parts."""
+        set_enforcement(self._connection, on=False)
+        self._connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)  # it protects shadow tables
+        self.schema_changed()
+
+    def schema_changed(self) -> None:
+        """A statement has changed the schema, or a rollback may have."""
+        self._shapes = None
+
+    def apply(self, part: Part) -> None:
+        """Bring one part into the open transaction."""
+        match part:
+            case Changes(changeset):
+                self._apply_changes(changeset)
+            case SchemaChange(sql):
+                self._apply_schema_change(sql)
+            case Sequences(rows):
+                self._apply_sequences(rows)
+
+    def undo(self, part: Part) -> bool:
+        """Take one applied part back, in the open transaction; False when it does not say how."""
+        if not isinstance(part, Changes):
+            return False  # what a schema or a sequence was before is not said
+        self._apply_changes(apsw.Changeset.invert(part.changeset))
+        return True
+
+    def after_apply(self) -> None:
+        """The transaction is committed, or rolled back."""
+        self._learn_schema()
+        if self._has_virtual_tables:
+            self._connection.file_control("main", apsw.SQLITE_FCNTL_RESET_CACHE, 0)
+
+    @contextmanager
+    def statements_run(self) -> Iterator[None]:
+        """Statements of the leader are executed as it did: with triggers and foreign keys."""
+        set_enforcement(self._connection, on=True)
+        try:
+            yield
+        finally:
+            set_enforcement(self._connection, on=False)
+
+    def _apply_changes(self, changeset: bytes) -> None:
+        conflicts: list[str] = []
+
+        def note(reason: int, change: apsw.TableChange) -> int:
+            what = _CONFLICTS.get(reason, f"reason {reason}")
+            values = change.old if change.new is None else change.new
+            conflicts.append(f"{change.op} on table {change.name}, {values!r:.120}: {what}")
+            return apsw.SQLITE_CHANGESET_ABORT
+
+        self._check_shapes(changeset)
+        try:
+            apsw.Changeset.apply(changeset, self._connection, conflict=note)
+        except NO_DIVERGENCE:
+            raise
+        except apsw.Error as error:
+            if conflicts:
+                raise DivergedError(
+                    f"a change of the leader does not fit: {conflicts[0]}",
+                    hint="this replica's database differs from the leader's",
+                ) from error
+            raise diverged("apply a changeset", error) from error
+
+    def _check_shapes(self, changeset: bytes) -> None:
+        shapes = self._learn_schema()
+        name = None
+        try:
+            for change in apsw.Changeset.iter(changeset):
+                if change.name != name:
+                    name = change.name
+                    if shapes.get(name) != (change.column_count, frozenset(change.pk_columns)):
+                        raise DivergedError(
+                            f"the leader changed table {name} with {change.column_count} stored columns and key columns"
+                            f" {sorted(change.pk_columns)}: this replica has no such table"
+                        )
+        except (apsw.Error, UnicodeDecodeError) as error:
+            raise CodecError(f"not a changeset: {error}") from error
+
+    def _apply_schema_change(self, sql: str) -> None:
+        self.schema_changed()
+        try:
+            with self.statements_run():
+                self._cursor.execute(sql).fetchall()
+        except NO_DIVERGENCE:
+            raise
+        except (apsw.Error, ValueError) as error:
+            raise diverged(f"execute {sql!r:.200}", error) from error
+
+    def _apply_sequences(self, rows: tuple[tuple[str | None, int | None], ...]) -> None:
+        try:
+            self._cursor.execute("DELETE FROM sqlite_sequence")
+            self._cursor.executemany("INSERT INTO sqlite_sequence(name, seq) VALUES (?, ?)", rows)
+        except (apsw.Error, OverflowError) as error:
+            raise diverged("set sqlite_sequence", error) from error
+
+    def _learn_schema(self) -> dict[str, Shape]:
+        if self._shapes is None:
+            self._shapes = table_shapes(self._connection)
+            self._has_virtual_tables = has_virtual_tables(self._connection)
+        return self._shapes
