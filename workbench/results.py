@@ -191,6 +191,7 @@ class RunFolder:
             "experiment": self.experiment,
             "seed": self.seed,
             "verdicts": {name: verdict.status for name, verdict in self.verdicts.items()},
+            "parts": {name: dict(verdict.parts) for name, verdict in self.verdicts.items() if verdict.parts},
             "checks": {name: plain(verdict) for name, verdict in self.checks.items()},
             "invariants": plain(self.invariants),
             "summary": plain(rows),

@@ -180,8 +180,9 @@ def test_a_policy_that_could_never_be_met_is_refused_before_the_run() -> None:
 
 def test_a_claim_tells_what_was_seen_in_its_cells() -> None:
     judged = claim({"a": Verdict.valid("12 ms", writes=5), "b": Verdict.valid("13 ms", writes=6)})
-    assert judged == Verdict("valid", "a: 12 ms; b: 13 ms", (), {"writes": 11})
-    assert claim({"a": Verdict.valid("12 ms"), "b": Verdict.invalid("90 ms")}).reason == "b: 90 ms"
+    assert judged == Verdict("valid", "a: 12 ms; b: 13 ms", (), {"writes": 11}, {"a": "valid", "b": "valid"})
+    broken = claim({"a": Verdict.valid("12 ms"), "b": Verdict.invalid("90 ms")})
+    assert (broken.reason, broken.parts) == ("b: 90 ms", {"a": "valid", "b": "invalid"})
     assert claim({}).status == "unknown"
 
 

@@ -19,12 +19,14 @@ _EXIT_CODES: dict[Status, int] = {"valid": 0, "invalid": 1, "unknown": 3}
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A conclusion, the reason in one line, the rows that show it, and the numbers behind it."""
+    """A conclusion, the reason in one line, the rows that show it, the numbers behind it, and what it consists of."""
 
     status: Status
     reason: str = ""
     witness: tuple[Mapping[str, Any], ...] = ()
     counts: Mapping[str, int | float] = field(default_factory=dict)
+    parts: Mapping[str, Status] = field(default_factory=dict)
+    """Of a claim about several cells: cell -> what holds there."""
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -98,13 +100,15 @@ class Verdict:
             "reason": self.reason,
             "witness": [dict(row) for row in self.witness],
             "counts": dict(self.counts),
+            **({"parts": dict(self.parts)} if self.parts else {}),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The verdict that `to_json` gave. Raises `ValueError` for anything else."""
         try:
-            return cls(data["status"], str(data["reason"]), tuple(map(dict, data["witness"])), dict(data["counts"]))
+            witness, parts = tuple(map(dict, data["witness"])), dict(data.get("parts", {}))
+            return cls(data["status"], str(data["reason"]), witness, dict(data["counts"]), parts)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a verdict: {error!r}") from error
 

@@ -174,14 +174,15 @@ def latency_row(load: MeasuredLoad, kind: str) -> Row:
 
 
 def claim(verdicts: Mapping[str, Verdict]) -> Verdict:
-    """Whether a claim holds in all of its cells, what was seen in each of a few, and the sums of their counts."""
+    """Whether a claim holds in all of its cells and in each, what was seen in a few, and the sums of their counts."""
     judged = Verdict.all(verdicts)
     reason = judged.reason
     if judged.status == "valid":
         seen = [f"{name}: {verdict.reason}" for name, verdict in list(verdicts.items())[:REASONS_MAX]]
         more = len(verdicts) - len(seen)
         reason = "; ".join([*seen, *([f"and {more} more"] if more else [])])
-    return replace(judged, reason=reason, counts=_sum_counts(verdicts.values()))
+    parts = {name: verdict.status for name, verdict in verdicts.items()}
+    return replace(judged, reason=reason, counts=_sum_counts(verdicts.values()), parts=parts)
 
 
 def convergence_verdict(loads: Sequence[MeasuredLoad]) -> Verdict:
