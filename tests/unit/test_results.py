@@ -35,11 +35,14 @@ def create(root, **more: Any):
     return RunFolder.create(root, **given)
 
 
+IN_PARTS = Verdict("valid", "3 of 9", (), {"reads": 9}, {"any": "valid", "leader": "valid"})
+
+
 def complete(root, **more):
     return create(root, **more).finish(
         operations=OPERATIONS,
         summary=SUMMARY,
-        verdicts={"returns the past": Verdict.valid("3 of 9", reads=9)},
+        verdicts={"returns the past": IN_PARTS},
         checks={"staleness": Verdict.invalid("stale", [{"key": "x", "value": None}])},
         invariants={"lost_acknowledged_writes": 0, "converged": True, "rate": math.nan},
         tables={"lag": LAG},
@@ -54,7 +57,7 @@ def test_round_trip(tmp_path):
     assert run.summary["rate"].tolist()[0] == 0.1 + 0.2
     assert_frame_equal(run.table("lag"), LAG)
     assert run.tables == ("lag",)
-    assert run.verdicts == {"returns the past": Verdict.valid("3 of 9", reads=9)}
+    assert run.verdicts == {"returns the past": IN_PARTS}
     assert run.checks["staleness"].witness == ({"key": "x", "value": None},)
     assert run.invariants == {"lost_acknowledged_writes": 0, "converged": True, "rate": None}
     assert run.charts_directory.is_dir()
@@ -96,9 +99,10 @@ def test_the_json_of_a_run_is_strict(tmp_path):
         raise AssertionError(text)
 
     data = json.loads(json.dumps(run.to_json(), allow_nan=False), parse_constant=refuse)
-    assert list(data) == ["run", "experiment", "seed", "verdicts", "checks", "invariants", "summary"]
+    assert list(data) == ["run", "experiment", "seed", "verdicts", "parts", "checks", "invariants", "summary"]
     assert data["run"] == str(run.path)
     assert data["verdicts"] == {"returns the past": "valid"}
+    assert data["parts"] == {"returns the past": {"any": "valid", "leader": "valid"}}
     assert data["checks"]["staleness"]["status"] == "invalid"
     first, second, third = data["summary"]
     assert first == {"cell": "", "rate": 0.1 + 0.2, "reads": 1, "met": True, "flag": "", "worst": None}
