@@ -22,7 +22,7 @@ import apsw
 import msgspec
 
 from workbench.errors import CodecError
-from workbench.log_formats import logical, statement, wal
+from workbench.log_formats import logical, row_parts, statement, wal
 from workbench.log_formats.base import strict_decoder
 from workbench.protocol import values
 
@@ -38,24 +38,30 @@ _decode_pages = strict_decoder(wal.WalBody)
 
 def describe(kind: str, body: bytes, columns: Columns = lambda _table: ()) -> list[Described]:
     """What the entry of `kind` with `body` changes. Raises `CodecError` for bytes that are no such body."""
+    return list(iterate(kind, body, columns))
+
+
+def iterate(kind: str, body: bytes, columns: Columns = lambda _table: ()) -> Iterator[Described]:
+    """The same one by one: `columns` is asked for a table when its rows come, behind the statements before them."""
     try:
         match kind:
             case "statement":
-                return list(_statements(body))
+                yield from _statements(body)
             case "logical":
-                return list(_changes(body, columns))
+                yield from _parts(logical.decode_body(body).parts, columns)
             case "wal":
                 pages = _decode_pages(body)
-                return [{"database_pages": pages.database_pages, "pages": [page.number for page in pages.pages]}]
+                yield {"database_pages": pages.database_pages, "pages": [page.number for page in pages.pages]}
             case values.MEMBERS_KIND:
-                return [{"members": list(_decode_members.decode(body))}]
+                yield {"members": list(_decode_members.decode(body))}
             case values.EXPIRY_KIND:
-                return [{"expires_up_to": _decode_horizon.decode(body)}]
+                yield {"expires_up_to": _decode_horizon.decode(body)}
             case values.EMPTY_KIND:
-                return []
+                return
+            case _:
+                raise CodecError(f"an entry of the unknown kind {kind!r}")
     except msgspec.MsgspecError as error:
         raise CodecError(f"not the body of an entry of kind {kind!r}: {error}") from error
-    raise CodecError(f"an entry of the unknown kind {kind!r}")
 
 
 def json_value(value: object) -> object:
@@ -84,15 +90,23 @@ def _statements(body: bytes) -> Iterator[Described]:
             yield {"sql": decoded.texts[call.text], "parameters": [json_value(value) for value in call.parameters]}
 
 
-def _changes(body: bytes, columns: Columns) -> Iterator[Described]:
-    for part in logical.decode_body(body).parts:
+def _parts(parts: Iterable[object], columns: Columns) -> Iterator[Described]:
+    for part in parts:
         match part:
-            case logical.Changes(changeset):
+            case row_parts.Changes(changeset):
                 yield from _rows(changeset, columns)
-            case logical.SchemaChange(sql):
+            case row_parts.SchemaChange(sql):
                 yield {"sql": sql}
-            case logical.Sequences(rows):
+            case row_parts.Sequences(rows):
                 yield {"sequences": {str(name): value for name, value in rows}}
+            case _:
+                yield _unknown_part(part)
+
+
+def _unknown_part(part: object) -> Described:
+    """A part that this module has no words for, by its fields."""
+    fields = msgspec.structs.asdict(part) if isinstance(part, msgspec.Struct) else {"value": part}
+    return {"part": type(part).__name__, **{name: json_value(value) for name, value in fields.items()}}
 
 
 def _rows(changeset: bytes, columns: Columns) -> Iterator[Described]:
