@@ -222,9 +222,11 @@ class Schedule:
     def request_something(self) -> None:
         """Whoever runs the cluster wants another leader, or, in some schedules, other members."""
         name = self.rng.choice(self.world.names)
+        if self.protected and not self.world.observers and self.rng.random() < 0.2:
+            self.world.add_node("observer", observer=True)
         wish = self.rng.choice(["transfer", "add", "remove"]) if self.changes_members else "transfer"
-        if wish == "add" and len(self.world.names) < 6:
-            name = f"replica-{len(self.world.names) + 1}"
+        if wish == "add" and len(self.world.names) - len(self.world.observers) < 6:
+            name = f"replica-{len(self.world.names) - len(self.world.observers) + 1}"
             self.world.add_node(name)
         request: Message
         match wish:

@@ -79,6 +79,8 @@ class World:
         self.names = tuple(f"replica-{number}" for number in range(1, followers + 2))
         """All replicas that there are; those that join are added."""
         self.first_members = self.names
+        self.observers: set[str] = set()
+        """Replicas that never count."""
         self.now = MS
         self.network: list[tuple[str, str, bytes]] = []
         self.writes: list[WriteReply] = []
@@ -113,10 +115,12 @@ class World:
         for name in self.names:
             self.add_node(name)
 
-    def add_node(self, name: str) -> Node:
+    def add_node(self, name: str, *, observer: bool = False) -> Node:
         """A replica with an empty disk."""
         if name not in self.names:
             self.names = (*self.names, name)
+        if observer:
+            self.observers.add(name)
         recovered = Recovered(ledger=Ledger(self.first_members))
         self.nodes[name] = Node(name, self.laws, self._core(name, recovered), self.snapshots, self.first_members)
         return self.nodes[name]
@@ -132,6 +136,7 @@ class World:
             protections=self.protections,
             random=self.rng.random,
             recovered=recovered,
+            observer=name in self.observers,
         )
         return Replica(state, self._clock(name), recovered.incoming)
 

@@ -80,6 +80,8 @@ class ClientConnection:
 
     def __init__(self, cluster_id: str, members: tuple[str, ...]) -> None:
         self.members = members
+        self.observers: tuple[str, ...] = ()
+        """Replicas that no policy reads from, but who asks for them by name may."""
         """The replicas; whoever lets them join and leave replaces it."""
         self.leader = members[0]
         """The replica to try first for what only a leader does; learned from replies and news."""

@@ -138,9 +138,9 @@ class Session:
         rewind), `NotReadyError` (no replica could answer on the policy's terms), `OverloadedError`, or
         `IndefiniteError` (no answer in time).
         """
-        members = self._connection.members
-        if replica is not None and replica not in members:
-            raise ConfigurationError(f"there is no replica {replica!r}", hint="one of " + ", ".join(members))
+        names = (*self._connection.members, *self._connection.observers)
+        if replica is not None and replica not in names:
+            raise ConfigurationError(f"there is no replica {replica!r}", hint="one of " + ", ".join(names))
         statement = make_statement(sql, parameters)
         async with self._turn:
             retry_s = self._options.retry_s

@@ -14,7 +14,7 @@ from typing import Any
 from workbench.cluster.replicas import Replicas
 from workbench.cluster.status import ReplicaStatus, leading, why_nobody_leads
 from workbench.errors import ClusterError, ConfigurationError
-from workbench.protocol.messages import AddMember, Campaign, Message, RemoveMember, TransferLeadership
+from workbench.protocol.messages import AddMember, Campaign, Inspect, Message, RemoveMember, TransferLeadership
 from workbench.transport.topics import topic_name
 
 _POLL_S = 0.02
@@ -99,17 +99,23 @@ class Changes:
     # Members.
 
     async def add(self, name: str, timeout_s: float, changes: dict[str, Any]) -> ReplicaStatus:
-        """Start a replica and let it join; its status when it is a member."""
+        """Start a replica and let it join; its status when it is a member, or an observer that has caught up."""
         name = self._new_name(name)
         replicas = self._replicas
+        connection = replicas.connection
         leader = await self._find_leader_within(timeout_s)
         self._used_names.add(name)
         try:
             async with self._until(timeout_s, f"{name} could not join within {timeout_s:g} s"):
                 members = tuple(member for member in leader.members if member != name)
                 await replicas.start(name, **({"members": members} | changes))
-                replicas.names = replicas.connection.members = (*replicas.names, name)
-                await self._join(name)
+                replicas.names = (*replicas.names, name)
+                if changes.get("observer"):
+                    connection.observers = (*connection.observers, name)
+                    await self._catch_up(name, leader.last)
+                else:
+                    connection.members = (*connection.members, name)
+                    await self._join(name)
                 return next(one for one in await replicas.inspect_all() if one.name == name)
         except BaseException:
             await self._give_up(name)
@@ -138,20 +144,40 @@ class Changes:
             leader = await self._find_leader()
             if name in leader.members and leader.committed >= leader.last:
                 return
-            if (ended := self._replicas.process(name).returncode) is not None:
-                raise ClusterError(f"{name} could not join: {self._replicas.why_down(name)} (status {ended})")
+            self._check_alive(name)
             if name not in (*leader.members, *leader.joining):
                 await self._try_to_ask(leader.name, lambda request, to: AddMember(request, to, name))
             await asyncio.sleep(_POLL_S)
 
+    async def _catch_up(self, name: str, index: int) -> None:
+        """Wait until an observer, which finds its leader by itself, has applied the entry at `index`."""
+        while True:
+            self._check_alive(name)
+            status = await self._try_to_ask(name, Inspect)
+            if status is not None and status.applied >= index:
+                return
+            self._refusal = status.notes.get("diverged", "") if status is not None else ""
+            await asyncio.sleep(_POLL_S)
+
+    def _check_alive(self, name: str) -> None:
+        if (ended := self._replicas.process(name).returncode) is not None:
+            raise ClusterError(f"{name} could not join: {self._replicas.why_down(name)} (status {ended})")
+
     async def _give_up(self, name: str) -> None:
         replicas = self._replicas
-        if name in replicas.names:
+        if name in replicas.connection.observers:
+            await self._forget(name)
+        elif name in replicas.names:
             with contextlib.suppress(ClusterError, TimeoutError):
                 async with asyncio.timeout(1):
                     await self._ask_leader(lambda request, to: RemoveMember(request, to, name))
-            replicas.connection.members = tuple(one for one in replicas.names if one != name)
-            await replicas.forget(name)
+            await self._forget(name)
+
+    async def _forget(self, name: str) -> None:
+        connection = self._replicas.connection
+        connection.members = tuple(one for one in connection.members if one != name)
+        connection.observers = tuple(one for one in connection.observers if one != name)
+        await self._replicas.forget(name)
 
     async def remove(self, name: str, timeout_s: float) -> None:
         """Let a member count no more, and end its process."""
@@ -167,8 +193,7 @@ class Changes:
                     if status is not None and status.refusal and not _may_pass(status.refusal):
                         raise ClusterError(status.refusal)
                 await asyncio.sleep(_POLL_S)
-        replicas.connection.members = tuple(one for one in replicas.names if one != name)
-        await replicas.forget(name)
+        await self._forget(name)
 
     # Leadership.
 

@@ -232,7 +232,7 @@ class Cluster:
             cell=cell,
             broker_url=self._broker.url,
             cluster_id=self.cluster_id,
-            members=self.names,
+            members=self._replicas.connection.members,
             leader=self.leader,
             rows_path=folder / f"load-{self._loads}.rows",
         )
@@ -257,8 +257,11 @@ class Cluster:
         """Start another replica and let it join: it gets a snapshot and what was written since, then it counts.
 
         `name` is `replica-N` by default; a name is used once. `changes` are fields of its `ReplicaConfig` that differ
-        from the others'. Raises `ConfigurationError` for a used name, `ClusterError` when it cannot join.
+        from the others'. An `observer`, and any on another `engine` than SQLite is one, never counts: it follows, and
+        is read from only by name. Raises `ConfigurationError` for a used name, `ClusterError` when it cannot join.
         """
+        if changes.get("engine", "sqlite") != "sqlite":
+            changes.setdefault("observer", True)
         return await self._changes.add(name, timeout_s, changes)
 
     async def remove_follower(self, name: str, *, timeout_s: float = 10.0) -> None:

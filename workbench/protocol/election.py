@@ -79,10 +79,10 @@ class Election:
         self._silence.end(at)
         self.stage = None
 
-    def is_due(self, at: int) -> bool:
-        """A tick: whether it is time to stand, or to stand again."""
+    def is_patience_over(self, at: int) -> bool:
+        """A tick: whether nothing was heard for so long that it is time to stand, or to stand again."""
         self._silence.tick(at)
-        return self._state.is_member and self._silence.lasted_ns >= self._patience_ns
+        return self._silence.lasted_ns >= self._patience_ns
 
     def _hears_leader(self, at: int) -> bool:
         return self._heard_at is not None and at - self._heard_at < self._state.election_timeout_ns

@@ -152,8 +152,10 @@ class Following:
             self._fetch(at, self._state.log.newest_up_to(message.at))
 
     def on_tick(self, at: int) -> None:
-        """Ask again for what a lost message would have brought."""
+        """Ask again for what a lost message would have brought; an observer without a leader looks for one."""
         self.receiving.on_tick(at)
+        if self._state.observer and not self._state.leader and self._fetching.is_due(at):
+            self._ask_for_entries(self._state.log.last, at, *self._state.members)
         self._fetch_rest(at)
         self._note_applied(at)
 
@@ -262,7 +264,7 @@ class Following:
         if state.leader:
             matched = self._matched
             durable, applied = min(matched, state.durable), min(matched, state.applied)
-            report = Progress(state.term, state.name, matched, durable, applied, self._echo_ns)
+            report = Progress(state.term, state.name, matched, durable, applied, self._echo_ns, state.observer)
             state.ask(Send(state.leader, report))
 
     # Missing entries.
@@ -277,9 +279,14 @@ class Following:
         state = self._state
         after = after or state.log.last
         if state.leader and not self.receiving.is_active and self._fetching.is_due(at):
-            self._fetching.ask(after, at)
             state.milestones.fetch_begun_ns = state.milestones.fetch_begun_ns or at
-            state.ask(Send(state.leader, Fetch(state.term, state.name, after)))
+            self._ask_for_entries(after, at, state.leader)
+
+    def _ask_for_entries(self, after: Position, at: int, *names: str) -> None:
+        state = self._state
+        self._fetching.ask(after, at)
+        fetch = Fetch(state.term, state.name, after, 0, state.observer)
+        state.ask(*(Send(name, fetch) for name in names))
 
 
 def _lost_committed(state: ReplicaState, position: Position) -> str:

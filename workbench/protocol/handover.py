@@ -32,6 +32,8 @@ class MembershipChanges:
             return ""
         if name in self._state.members:
             return f"{name} is a member already"
+        if name in self._followers.observers:
+            return f"{name} is an observer: it never becomes a member"
         if self._followers.joining:
             return f"{self._followers.joining[0]} is joining: members change one at a time"
         if reason := self._busy():

@@ -48,6 +48,8 @@ from workbench.protocol.state import ReplicaState
 from workbench.protocol.values import EMPTY_KIND, Entry, LoggedEntry, Position
 from workbench.protocol.waiting import AcknowledgementQueue, Replies, Unacknowledged, WriteQueue
 
+_OBSERVER_PATIENCE = 20
+"""In election timeouts: an observer that has said nothing for so long is gone."""
 _SILENT_HEARTBEATS = 2.5
 """Who has not answered for so many heartbeats may not hear the broadcast: it gets heartbeats of its own."""
 
@@ -192,7 +194,7 @@ class Leading:
 
     def on_progress(self, progress: Progress, at: int) -> None:
         """Count what a follower holds."""
-        follower = self._followers.get(progress.replica)
+        follower = self._followers.find(progress, self._state.log.last.index, at)
         if follower is None or progress.received > self._state.log.last.index:
             self._state.refused_messages += 1
             return
@@ -203,7 +205,7 @@ class Leading:
 
     def on_fetch(self, fetch: Fetch, at: int) -> None:
         """Serve a follower that misses something."""
-        self._sources.on_fetch(fetch, self._header(fetch.after, at))
+        self._sources.on_fetch(fetch, self._header(fetch.after, at), at)
 
     def on_fetch_snapshot(self, request: FetchSnapshot) -> None:
         """Serve a follower that misses what the log does not have any more."""
@@ -228,6 +230,7 @@ class Leading:
         if self._downgrade.on_tick(at, self._unacknowledged.oldest):
             self._acknowledge(at)
         self._watch_quorum(at)
+        self._followers.forget_observers(at - _OBSERVER_PATIENCE * state.election_timeout_ns)
         self._expire_sessions(at)
         if self._handover is not None and self._handover.is_over(at):
             self.is_over = self._handover.asked

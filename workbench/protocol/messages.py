@@ -129,7 +129,7 @@ class Progress(Wire, frozen=True, tag=4):
     """How far a follower is: the indices it has received, has durable and has applied.
 
     All three count entries that matched the log of the leader of `term`. `echo_ns` is the newest `sent_ns` that it has
-    had from that leader: the leader's lease counts from there.
+    had from that leader: the leader's lease counts from there. `observer`: it follows, and is not to be counted.
     """
 
     term: int
@@ -138,14 +138,20 @@ class Progress(Wire, frozen=True, tag=4):
     durable: int
     applied: int
     echo_ns: int = 0
+    observer: bool = False
 
 
 class Fetch(Wire, frozen=True, tag=5):
-    """A follower asks for the entries after `after`, a position of its own log."""
+    """A follower asks for the entries after `after`, a position of its own log.
+
+    Of the next entry it holds the first `offset` bytes already. `observer`: see `Progress`.
+    """
 
     term: int
     replica: str
     after: Position
+    offset: NotNegative = 0
+    observer: bool = False
 
 
 class Mismatch(Wire, frozen=True, tag=6):
@@ -194,7 +200,8 @@ class SnapshotNeeded(Wire, frozen=True, tag=10):
 
 class FetchSnapshot(Wire, frozen=True, tag=11):
     """A follower asks for a piece of a snapshot from byte `offset` on: of the one called `snapshot`, or, if that is
-    empty or not to be had, of the leader's choice from the beginning. `layout` tells what it could use."""
+    empty or not to be had, of the leader's choice from the beginning. `layout` tells what it could use; empty:
+    it takes anything."""
 
     term: int
     replica: str

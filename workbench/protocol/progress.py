@@ -4,7 +4,8 @@ A follower with more than `Limits.unacknowledged_bytes_max` on the way is *behin
 entries, so that they do not pile up in the broker, and waits for it to fetch. While anybody is behind, entries go
 to the others one by one instead of through the broadcast topic, which nobody can be left out of.
 
-A replica that is joining is followed in the same way, but counts for nothing until it is a member.
+A replica that is joining is followed in the same way, but counts for nothing until it is a member; an observer never
+does. Observers come by themselves, from leader to leader, and are forgotten when they fall silent.
 """
 
 from __future__ import annotations
@@ -14,15 +15,28 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from workbench.config import Level
-from workbench.protocol.messages import Progress
+from workbench.protocol.messages import Fetch, Progress
 
 
 class FollowerProgress:
     """One follower as the leader knows it. Indices count only entries that match the leader's log."""
 
-    __slots__ = ("applied", "behind", "durable", "echo_ns", "heard_at", "joining", "name", "received", "streamed_from")
+    __slots__ = (
+        "applied",
+        "behind",
+        "durable",
+        "echo_ns",
+        "heard_at",
+        "joining",
+        "name",
+        "observer",
+        "received",
+        "streamed_from",
+    )
 
-    def __init__(self, name: str, streamed_from: int, at: int, *, joining: bool = False) -> None:
+    def __init__(
+        self, name: str, streamed_from: int, at: int, *, joining: bool = False, observer: bool = False
+    ) -> None:
         self.name = name
         self.streamed_from = streamed_from
         """Last index before the live stream; a new leader takes a follower for up to date until it has heard of it."""
@@ -34,6 +48,7 @@ class FollowerProgress:
         self.echo_ns = 0
         """When that was sent, by the leader's clock, what it has answered last."""
         self.joining = joining
+        self.observer = observer
 
     def update(self, progress: Progress, at: int) -> None:
         """Take what the follower reported; reports may arrive out of order, and progress never goes back."""
@@ -82,9 +97,30 @@ class Followers:
         """Names of those that do not count yet."""
         return tuple(name for name, follower in self._by_name.items() if follower.joining)
 
+    @property
+    def observers(self) -> tuple[str, ...]:
+        """Names of those that never count."""
+        return tuple(name for name, follower in self._by_name.items() if follower.observer)
+
     def add_joining(self, name: str, last_index: int, at: int) -> None:
         """Follow a replica that is to become a member. It gets nothing by the live stream that it has not fetched."""
         self._by_name[name] = FollowerProgress(name, last_index, at, joining=True)
+
+    def find(self, message: Progress | Fetch, last_index: int, at: int) -> FollowerProgress | None:
+        """Whoever sent `message`; an observer that was not known before is followed from now on."""
+        found = self._by_name.get(message.replica)
+        if found is None and message.observer:
+            found = FollowerProgress(message.replica, last_index, at, observer=True)
+            self._by_name[message.replica] = found
+        if found is not None and found.observer:
+            found.heard_at = at
+        return found
+
+    def forget_observers(self, silent_since: int) -> None:
+        """Follow those no more that have said nothing since then."""
+        for name in self.observers:
+            if self._by_name[name].heard_at < silent_since:
+                del self._by_name[name]
 
     def set_members(self, names: Iterable[str], last_index: int, at: int) -> None:
         """The members but the leader are these now."""
@@ -94,7 +130,7 @@ class Followers:
             follower.joining = False
         for name in [one.name for one in self.members if one.name not in names]:
             del self._by_name[name]
-        self.members = [follower for follower in self._by_name.values() if not follower.joining]
+        self.members = [one for one in self._by_name.values() if not (one.joining or one.observer)]
 
     def drop(self, name: str) -> None:
         """Follow a replica that was to join no more."""

@@ -116,8 +116,11 @@ class Replica:
         self._duty.on_tick(at)
         if isinstance(self._duty, Following):
             self._compaction.start_if_due(at)
-            if self._election.is_due(at):
-                self._stand(at)
+            if self._election.is_patience_over(at):
+                if self._state.is_member:
+                    self._stand(at)
+                elif self._state.observer:
+                    self._state.leader = ""
 
     def _on_storage(self, happened: Input, at: int) -> None:
         duty = self._duty
@@ -209,6 +212,9 @@ class Replica:
         self._election.heard_leader(at)
         if self._role is Role.CANDIDATE:
             self._become(RoleEvent.HEARD_LEADER, at)
+        if not state.leader:
+            state.leader = sender
+            self._duty.new_term()
         self._on_leader_message(self._duty, message, at)
 
     def _on_leader_message(self, following: Following, message: _FromLeader, at: int) -> None:

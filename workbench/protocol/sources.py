@@ -27,14 +27,14 @@ class Sources:
         self._askers: dict[str, FetchSnapshot] = {}
         """Who waits for a snapshot that is being made."""
 
-    def on_fetch(self, fetch: Fetch, header: AppendEntries) -> None:
+    def on_fetch(self, fetch: Fetch, header: AppendEntries, at: int) -> None:
         """Send a follower what it misses, or the newest position at which the two logs might agree."""
         state, after = self._state, fetch.after
-        follower = self._followers.get(fetch.replica)
+        follower = self._followers.find(fetch, state.log.last.index, at)
         if follower is None:
             state.refused_messages += 1
             return
-        joins_now = follower.joining and not after.index
+        joins_now = (follower.joining or follower.observer) and not after.index
         agrees = state.log.holds(after)
         nearest = after if agrees else state.log.newest_up_to(after)
         if joins_now or not state.log.can_read_after(nearest.index):
@@ -50,10 +50,12 @@ class Sources:
         follower = self._followers.get(request.replica)
         if follower is None:
             state.refused_messages += 1
-        elif request.layout != state.layout:
+        elif request.layout and state.layout and request.layout != state.layout:
             reason = f"{request.replica} has {request.layout}; this cluster has {state.layout}"
             state.ask(Send(request.replica, JoinRefused(state.term, state.name, reason)))
-        elif (request.offset and state.base.index) or self._compaction.serves(joining=follower.joining):
+        elif (request.offset and state.base.index) or self._compaction.serves(
+            joining=follower.joining or follower.observer
+        ):
             self._send(request)
         else:
             self._askers[request.replica] = request

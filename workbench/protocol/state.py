@@ -23,13 +23,15 @@ class ReplicaState:
     name: str
     log_format: str
     layout: str
-    """What the other members must have in common with this one, in words."""
+    """What the other members must have in common with this one, in words; empty: nobody looks."""
     ack: AckPolicy
     limits: Limits
     timing: Timing
     protections: Protections
     random: Callable[[], float]
     """The only randomness: a number in [0, 1) for the next election timeout."""
+    observer: bool
+    """It follows whoever leads, and counts for nothing."""
     term: int
     voted_for: str
     log: LogView
@@ -72,6 +74,7 @@ class ReplicaState:
         protections: Protections,
         random: Callable[[], float],
         recovered: Recovered,
+        observer: bool = False,
     ) -> ReplicaState:
         """The state of a replica that has just started."""
         state = cls(
@@ -83,6 +86,7 @@ class ReplicaState:
             timing=timing,
             protections=protections,
             random=random,
+            observer=observer,
             term=recovered.term,
             voted_for=recovered.voted_for,
             log=LogView(),

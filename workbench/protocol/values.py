@@ -6,6 +6,7 @@ added only at the end, with a default.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -21,6 +22,12 @@ NotNegative: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 """Checked where a message is decoded."""
 
 Row: TypeAlias = tuple[SqlValue, ...]
+
+
+_ALONE_BEGINS = frozenset("VvPp \t\r\n")
+_ALONE = re.compile(
+    r"\s*(?:VACUUM\b|PRAGMA\s+(?:main\s*\.\s*)?(?:auto_vacuum\s*[=(]|incremental_vacuum\b))", re.IGNORECASE
+)
 
 
 class Wire(msgspec.Struct, frozen=True, array_like=True):
@@ -54,6 +61,14 @@ class Transaction(Wire, frozen=True):
     sequence: int
     statements: tuple[Statement, ...]
     born: NotNegative = 0
+
+    @property
+    def runs_alone(self) -> bool:
+        """Whether this is one statement that cannot run inside a transaction: VACUUM and what belongs to it."""
+        if len(self.statements) != 1:
+            return False
+        sql = self.statements[0].sql
+        return sql[:1] in _ALONE_BEGINS and _ALONE.match(sql) is not None
 
 
 class StatementResult(Wire, frozen=True):

@@ -54,12 +54,15 @@ class WriteQueue:
         sequences[write.sequence] = client
 
     def take_group(self, count_max: int, bytes_max: int) -> tuple[Transaction, ...]:
-        """The next writes to execute: at least one, then as many as the bounds allow."""
+        """The next writes to execute: at least one, then as many as the bounds allow. One that runs alone stays so."""
         group = [self._queue.popleft().transaction]
+        if group[0].runs_alone:
+            return tuple(group)
         size = _size_bytes(group[0])
         while self._queue and len(group) < count_max:
-            size += _size_bytes(self._queue[0].transaction)
-            if size > bytes_max:
+            following = self._queue[0].transaction
+            size += _size_bytes(following)
+            if size > bytes_max or following.runs_alone:
                 break
             group.append(self._queue.popleft().transaction)
         return tuple(group)

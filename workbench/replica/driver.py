@@ -89,13 +89,14 @@ class ReplicaDriver:
         state = ReplicaState.recover(
             name=config.name,
             log_format=config.log_format,
-            layout=config.layout,
+            layout=config.layout if config.layout_check else "",
             ack=config.ack,
             limits=config.limits,
             timing=config.timing,
             protections=config.protections,
             random=random.Random(f"{config.seed}/{config.name}" if config.seed else None).random,
             recovered=recovered,
+            observer=config.observer,
         )
         self._core = Replica(state, time.monotonic_ns(), recovered.incoming)
         self._thread = StorageThread(self._storage, answered=self._on_answers, failed=self._fail)
