@@ -36,6 +36,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--ack", default="quorum", metavar="A", help="ack policy, such as async, quorum (default) or sync/durable"
     )
+    parser.add_argument(
+        "--directory", type=Path, metavar="DIR", help="keep the cluster's files there, as for `workbench log show`"
+    )
     add_broker(parser)
     add_json(parser)
 
@@ -50,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         log_format=arguments.log_format,
         ack=AckPolicy.parse(arguments.ack),
         broker=arguments.broker,
+        directory=_new_directory(arguments.directory),
     )
     from workbench.commands.running import run_to_end
     from workbench.commands.terminal import print_json, progress
@@ -67,6 +71,16 @@ def run(arguments: argparse.Namespace) -> int:
     if result.convergence.ok:
         return 0
     return 1 if result.convergence.digests else 3
+
+
+def _new_directory(path: Path | None) -> Path | None:
+    """`path`, unless something lies there: another cluster's files cannot be gone on with."""
+    try:
+        if path is not None and path.exists() and any(path.iterdir()):
+            raise ConfigurationError(f"{path} is not empty", hint="name a directory that does not exist yet")
+    except OSError as error:
+        raise ConfigurationError(f"the directory {path} cannot be used: {error.strerror}") from error
+    return path
 
 
 @dataclass(slots=True)
@@ -134,6 +148,7 @@ def _document(path: Path, config: ClusterConfig, result: _Result) -> dict[str, A
         "log_format": config.log_format,
         "followers": config.followers,
         "ack": str(config.ack),
+        "directory": str(config.directory) if config.directory else None,
         "broker": result.broker,
         "statements": result.statements,
         "transactions": result.transactions,
@@ -149,7 +164,7 @@ def _document(path: Path, config: ClusterConfig, result: _Result) -> dict[str, A
 
 
 def _print(path: Path, config: ClusterConfig, result: _Result) -> None:
-    from workbench.commands.terminal import console, make_table, plain
+    from workbench.commands.terminal import console, make_table, plain, shown_path
 
     screen = console()
     screen.print(
@@ -162,6 +177,9 @@ def _print(path: Path, config: ClusterConfig, result: _Result) -> None:
     )
     for place in result.skipped:
         screen.print(plain(f"skipped {place}: PRAGMA foreign_keys=OFF, which changes nothing here"), soft_wrap=True)
+    if config.directory is not None:
+        kept = shown_path(config.directory)
+        screen.print(plain(f"the cluster's files are kept in {kept}: workbench log show {kept}"), soft_wrap=True)
     report = result.convergence
     if not report.digests:
         screen.print(plain(f"unknown: the replicas could not be compared: {report.reason}"), soft_wrap=True)
