@@ -41,5 +41,10 @@ COMMANDS = {
         "Replay a SQL script through a leader and compare what the replicas hold.",
         "workbench load shop.sql --log-format wal --followers 2",
     ),
+    "log": Command(
+        "log",
+        "Show the entries of a replica's replication log, decoded; nothing is changed.",
+        "workbench log show shop --replica replica-2 --from 10",
+    ),
     "doctor": Command("doctor", "Check that this machine has what the workbench needs.", "workbench doctor"),
 }

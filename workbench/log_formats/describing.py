@@ -4,7 +4,7 @@
 
     statement  {"sql", "parameters"}
     logical    {"table", "operation", "old", "new"}: values by column, those that are known; {"sql"}; {"sequences"}
-    wal        {"database_pages", "pages"}: the size of the database afterwards, and the numbers of the changed pages
+    wal        {"page_size", "database_pages", "pages"}: of the database afterwards; the numbers of the changed pages
     members    {"members"}
     expiry     {"expires_up_to"}: the index up to which sessions wrote last that are forgotten
 
@@ -51,7 +51,8 @@ def iterate(kind: str, body: bytes, columns: Columns = lambda _table: ()) -> Ite
                 yield from _parts(logical.decode_body(body).parts, columns)
             case "wal":
                 pages = _decode_pages(body)
-                yield {"database_pages": pages.database_pages, "pages": [page.number for page in pages.pages]}
+                numbers = [page.number for page in pages.pages]
+                yield {"page_size": pages.page_size, "database_pages": pages.database_pages, "pages": numbers}
             case values.MEMBERS_KIND:
                 yield {"members": list(_decode_members.decode(body))}
             case values.EXPIRY_KIND:

@@ -78,6 +78,11 @@ class LogReader:
         return self._segments[0].first_index
 
     @property
+    def last_start(self) -> int:
+        """Index that the last segment begins with."""
+        return self._segments[-1].first_index
+
+    @property
     def segments(self) -> int:
         """How many segment files it has."""
         return len(self._segments)
