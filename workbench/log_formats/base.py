@@ -99,6 +99,10 @@ class LogFormat(Capture, Protocol):
         """Prepare the connection for applying bodies."""
         ...
 
+    def encode_alone(self, statement: Statement) -> bytes:
+        """The body of a group that is one statement which runs outside of a transaction; always the same bytes."""
+        ...
+
     def apply(self, body: bytes) -> None:
         """Bring the effects of one body into the open transaction. Raises `CodecError` or `DivergedError`."""
         ...

@@ -95,6 +95,9 @@ class LogicalFormat:
         self._capture.discard()
         self._parts = []
 
+    def encode_alone(self, statement: Statement) -> bytes:
+        return _encode(LogicalBody((SchemaChange(statement.sql),)))
+
     # On a follower
 
     def apply(self, body: bytes) -> None:

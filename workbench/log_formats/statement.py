@@ -111,6 +111,9 @@ class StatementFormat:
     def discard_group(self) -> None:
         self._accepted = []
 
+    def encode_alone(self, statement: Statement) -> bytes:
+        return encode_body([(statement,)])
+
     def apply(self, body: bytes) -> None:
         decoded = decode_body(body)
         texts = decoded.texts

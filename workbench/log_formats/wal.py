@@ -129,8 +129,8 @@ def parse_frames(data: bytes, header: WalHeader, *, verify: bool = False) -> tup
 
 
 def schema_version(first_page: bytes) -> bytes:
-    """The part of the database's header that changes with the schema."""
-    return first_page[40:44]
+    """The part of the database's header that changes with the schema, or by a pragma that sets a number there."""
+    return first_page[40:72]
 
 
 def wal_checksum(data: bytes, start: tuple[int, int], *, big_endian: bool) -> tuple[int, int]:

@@ -45,7 +45,8 @@ class Store(Protocol):
         ...
 
     def apply(self, entries: Sequence[Entry]) -> None:
-        """Apply entries that follow `applied` without a gap, all of them or none.
+        """Apply entries that follow `applied` without a gap, all of them or none (a VACUUM among them is a whole of its
+        own, as is what stands before and behind it: `applied` tells).
 
         Raises `DivergedError` where an entry does not fit the database.
         """

@@ -38,12 +38,13 @@ _NO_TEMPORARY = "temporary objects are refused: they would exist on one replica 
 _REFUSED_KEYWORDS = {
     **dict.fromkeys(("BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"), _CONTROL),
     **dict.fromkeys(("ATTACH", "DETACH"), "ATTACH and DETACH are refused: a replica has one database"),
-    "VACUUM": "VACUUM is refused: it cannot run inside the transaction that carries a replicated write",
+    "VACUUM": "VACUUM runs alone: send it as the only statement of a transaction, without words before it",
 }
 
 _READ_PRAGMAS = frozenset(
     {
         "application_id",
+        "auto_vacuum",
         "collation_list",
         "compile_options",
         "data_version",
@@ -68,9 +69,8 @@ _READ_PRAGMAS = frozenset(
         "user_version",
     }
 )
-_PRAGMAS_WITHOUT_ARGUMENT = frozenset(
-    {"application_id", "encoding", "page_count", "page_size", "schema_version", "user_version"}
-)
+_PRAGMAS_WITHOUT_ARGUMENT = frozenset({"auto_vacuum", "encoding", "page_count", "page_size", "schema_version"})
+_SETS_HEADER = re.compile(r"PRAGMA\s+(?:main\s*\.\s*)?(?:user_version|application_id)\s*[=(]", re.IGNORECASE)
 _MODULES = frozenset({"fts5", "rtree", "rtree_i32"})
 _REFUSED_FUNCTIONS = frozenset({"load_extension", "fts3_tokenizer"})
 
@@ -176,7 +176,7 @@ class ClientPolicy:
         facts = StatementFacts(
             keyword=keyword,
             reads_only=reads_only,
-            changes_schema=keyword in _SCHEMA_KEYWORDS,
+            changes_schema=changes_schema(text),
             copies_into_new_table=keyword == "CREATE"
             and {apsw.SQLITE_CREATE_TABLE, apsw.SQLITE_SELECT} <= self._seen
             and apsw.SQLITE_CREATE_VTABLE not in self._seen,
@@ -245,8 +245,13 @@ def leading_keyword(sql: str) -> str:
 
 
 def changes_schema(sql: str) -> bool:
-    """Whether a statement, known or not, is one of those that travel as SQL even in the logical format."""
-    return leading_keyword(sql) in _SCHEMA_KEYWORDS
+    """Whether a statement, known or not, is one of those that travel as SQL even in the logical format: what changes
+    the schema, and the pragmas that set a number in the database's header."""
+    start = _NOTHING.match(sql)
+    place = start.end() if start else 0
+    word = _KEYWORD.match(sql, place)
+    keyword = word.group().upper() if word else ""
+    return keyword in _SCHEMA_KEYWORDS or (keyword == "PRAGMA" and _SETS_HEADER.match(sql, place) is not None)
 
 
 def one_line(error: BaseException) -> str:
@@ -259,6 +264,8 @@ def _first_line(error: BaseException) -> str:
 
 
 def _why_not_pragma(name: str, argument: str) -> str:
+    if name == "incremental_vacuum" or (argument and name == "auto_vacuum"):
+        return f"PRAGMA {name} runs alone: send it as the only statement of a transaction, without words before it"
     if name not in _READ_PRAGMAS:
         return f"PRAGMA {name} is refused: only pragmas that describe the schema are allowed"
     if argument and name in _PRAGMAS_WITHOUT_ARGUMENT:

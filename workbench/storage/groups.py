@@ -20,6 +20,7 @@ from workbench.config import Limits
 from workbench.errors import StatementError, StorageError
 from workbench.log_formats.base import Capture
 from workbench.protocol.values import Member, Row, Statement, StatementResult, Transaction
+from workbench.storage.alone import VACUUM, alone_statement, run_alone
 from workbench.storage.base import QueryResult, Refused
 from workbench.storage.client_policy import MEMBER_SAVEPOINT, ClientPolicy, changes_schema, one_line
 
@@ -95,6 +96,29 @@ class GroupRunner:
                 if not members:
                     self.roll_back()
                 return members
+
+    def run_alone(
+        self, transaction: Transaction, refused: dict[int, str], *, moves_pages: bool
+    ) -> tuple[list[Member], Statement]:
+        """Check a transaction that runs alone; where pages are captured (`moves_pages`), execute it.
+
+        Returns the member, and its statement in the form that the entry carries; without a member, it is refused.
+        """
+        self._policy.stop_reading()
+        self._deadline_s, self._timed_out, self._clients_run = None, False, moves_pages
+        try:
+            statement = alone_statement(transaction, moves_pages=moves_pages)
+            if moves_pages:
+                run_alone(self._connection, statement)
+        except _BROKEN as error:
+            raise StorageError(f"the database cannot be used: {one_line(error)}") from error
+        except _REFUSABLE as error:
+            refused[0] = self._reason(error)
+            return [], VACUUM
+        finally:
+            self._clients_run = False
+            self._policy.forget()
+        return [Member(transaction.session, transaction.sequence, (_NO_ROWS_CHANGED,))], statement
 
     def roll_back(self) -> None:
         """Undo whatever is open."""

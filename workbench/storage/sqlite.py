@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import apsw
@@ -23,7 +24,8 @@ from workbench.failpoints import hit
 from workbench.log_formats.base import INTERNAL_PREFIX, LogFormat, run
 from workbench.log_formats.logical import LogicalFormat
 from workbench.log_formats.statement import StatementFormat
-from workbench.protocol.values import Entry, Member, Position, Statement, Transaction
+from workbench.protocol.values import Entry, Position, Statement, Transaction
+from workbench.storage.alone import VACUUM, run_alone
 from workbench.storage.base import Execution, QueryResult, Store
 from workbench.storage.client_policy import one_line
 from workbench.storage.database_copy import WAL_BYTES_MAX, CopyRefused, DatabaseCopy
@@ -100,8 +102,10 @@ class TransactionalStore:
         self._wal_frames = 0
         self._name = log_format
         self._pending: Position | None = None
+        self._pending_alone = False
         self._leads: bool | None = None
         self._connection = open_connection(directory / DATABASE_NAME, page_size, reverse_unordered=reverse_unordered)
+        self._cursor = self._connection.cursor()
         try:
             self._applied = self._prepare(page_size)
         except apsw.Error as error:
@@ -110,10 +114,10 @@ class TransactionalStore:
         except ConfigurationError:
             self._connection.close()
             raise
-        self._cursor = self._connection.cursor()
         self._format: LogFormat = (
             LogicalFormat(self._connection) if log_format == "logical" else StatementFormat(self._connection)
         )
+        self._vacuum_body = self._format.encode_alone(VACUUM)
         self._limits = limits
         self._runner = GroupRunner(self._connection, self._format, limits)
 
@@ -127,8 +131,14 @@ class TransactionalStore:
         self._take_role(leads=True)
         refused: dict[int, str] = {}
         body = b""
+        if len(group) == 1 and group[0].runs_alone:
+            members, statement = self._runner.run_alone(group[0], refused, moves_pages=False)
+            if members:
+                body = self._format.encode_alone(statement)
+                self._pending, self._pending_alone = position, True
+            return Execution(tuple(members), refusals(group, refused), body)
         try:
-            members: list[Member] = self._runner.run(group, refused)
+            members = self._runner.run(group, refused)
             if members:
                 body = self._format.finish_group()
                 self._pending = position
@@ -143,15 +153,18 @@ class TransactionalStore:
     def commit(self) -> None:
         assert self._pending is not None, "nothing was executed"
         try:
-            self._write_position(self._pending)
-            self._cursor.execute("COMMIT")
+            if self._pending_alone:
+                self._vacuum(self._pending)
+            else:
+                self._write_position(self._pending)
+                self._cursor.execute("COMMIT")
         except apsw.Error as error:
             raise StorageError(f"cannot commit entry {self._pending}: {one_line(error)}") from error
-        self._applied, self._pending = self._pending, None
+        self._applied, self._pending, self._pending_alone = self._pending, None, False
         self._bound_copy()
 
     def abandon(self) -> None:
-        self._pending = None
+        self._pending, self._pending_alone = None, False
         self._runner.roll_back()
 
     def apply(self, entries: Sequence[Entry]) -> None:
@@ -161,6 +174,23 @@ class TransactionalStore:
         check_follows(self._applied, entries, self._name)
         if any(entry.changes_data for entry in entries):
             self._take_role(leads=False)
+        for alone, together in groupby(entries, lambda entry: entry.changes_data and entry.body == self._vacuum_body):
+            if alone:
+                for entry in together:
+                    self._apply_alone(entry)
+            else:
+                self._apply_together(list(together))
+
+    def _apply_alone(self, entry: Entry) -> None:
+        try:
+            self._vacuum(entry.position)
+        except apsw.Error as error:
+            raise not_applied(entry, error) from error
+        self._runner.schema_may_have_changed()
+        self._applied = entry.position
+        self._bound_copy()
+
+    def _apply_together(self, entries: Sequence[Entry]) -> None:
         entry = entries[0]
         self._cursor.execute("BEGIN IMMEDIATE")
         try:
@@ -269,6 +299,17 @@ class TransactionalStore:
         hit("position.before_save")
         self._cursor.execute(f'UPDATE {_POSITION_TABLE} SET term = ?, "index" = ?', (position.term, position.index))
 
+    def _vacuum(self, position: Position) -> None:
+        """VACUUM, which is a transaction of its own, as the effect of the entry at `position`.
+
+        A mark says that it is under way, and opening goes on with it: repeated, it changes nothing more. The database
+        is never at a position that it does not say.
+        """
+        self._cursor.execute(f'UPDATE {_POSITION_TABLE} SET term = -?, "index" = ?', (position.term, position.index))
+        run_alone(self._connection, VACUUM)
+        hit("apply.half")
+        self._write_position(position)
+
     def _prepare(self, page_size: int) -> Position:
         """Bring a new or an old database into working order, and find out where it stands."""
         execute = self._connection.execute
@@ -294,4 +335,7 @@ class TransactionalStore:
             )
         ((found,),) = run(self._connection, "PRAGMA page_size")
         check_page_size(self._directory, int(found), page_size)
-        return Position(int(term), int(index))
+        position = Position(abs(int(term)), int(index))
+        if term < 0:
+            self._vacuum(position)
+        return position

@@ -31,6 +31,7 @@ from workbench.errors import CodecError, StorageError
 from workbench.failpoints import hit
 from workbench.log_formats.wal import WalCapture, decode_body, schema_version
 from workbench.protocol.values import Entry, Member, Position, Statement, Transaction
+from workbench.storage.alone import VACUUM, run_alone
 from workbench.storage.base import Execution, QueryResult
 from workbench.storage.client_policy import one_line
 from workbench.storage.database_copy import WAL_BYTES_MAX, CopyRefused, DatabaseCopy
@@ -65,6 +66,7 @@ class WalStore:
         self._pending: Position | None = None
         self._frames_before = 0
         self._has_written = False
+        self._auto_vacuum: Statement | None = None
         self._file_pages = -1
         self._unsynced_bytes = self._unsynced_entries = 0
         self._broken = ""
@@ -91,8 +93,9 @@ class WalStore:
         refused: dict[int, str] = {}
         body = b""
         try:
-            members: list[Member] = self._runner.run(group, refused)
-            if members and (reason := self._commit_to_wal()):
+            if len(group) == 1 and group[0].runs_alone:
+                members = self._execute_alone(group[0], refused)
+            elif (members := self._runner.run(group, refused)) and (reason := self._commit_to_wal()):
                 return Execution((), refuse_all(group, refused, reason), b"")
             if members:
                 body = self._capture.finish_group()
@@ -216,9 +219,19 @@ class WalStore:
         if not self._is_tuned_for_writing:
             try:
                 self._connection.execute("PRAGMA synchronous = OFF").fetchall()  # the replication log is synced
+                if self._auto_vacuum is not None:
+                    run_alone(self._connection, self._auto_vacuum)
             except apsw.Error as error:
                 raise StorageError(f"{self._path} cannot be read: {one_line(error)}") from error
             self._is_tuned_for_writing = True
+
+    def _execute_alone(self, transaction: Transaction, refused: dict[int, str]) -> list[Member]:
+        members, statement = self._runner.run_alone(transaction, refused, moves_pages=True)
+        if members and statement.sql.startswith("PRAGMA auto_vacuum"):
+            self._auto_vacuum = statement  # the connection remembers it until VACUUM; it may be another by then
+        elif members and statement == VACUUM:
+            self._auto_vacuum = None
+        return members
 
     def _commit_to_wal(self) -> str:
         """COMMIT; the reason when there was no room, after which nothing of the group remains."""
@@ -261,6 +274,7 @@ class WalStore:
         self._open()
         self._file_pages = -1
         self._has_written = False
+        self._auto_vacuum = None
 
     # The follower's side
 
