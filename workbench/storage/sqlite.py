@@ -125,6 +125,11 @@ class TransactionalStore:
     def applied(self) -> Position:
         return self._applied
 
+    @property
+    def connection(self) -> apsw.Connection:
+        """What owns the database, for those who watch it; whoever changes something by it breaks the store."""
+        return self._connection
+
     def execute(self, group: Sequence[Transaction], position: Position) -> Execution:
         assert self._pending is None, "the executed group must be committed or abandoned first"
         assert position.index == self._applied.index + 1, f"entry {position} cannot follow {self._applied}"
