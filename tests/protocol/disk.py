@@ -23,6 +23,7 @@ from workbench.protocol.effects import (
     InstallSnapshot,
     MakeSnapshot,
     Query,
+    Rebuild,
     Rewind,
     SaveChunk,
     SealSnapshot,
@@ -34,6 +35,7 @@ from workbench.protocol.effects import (
 from workbench.protocol.inputs import (
     Applied,
     ChunkSaved,
+    Diverged,
     Durable,
     Executed,
     Input,
@@ -41,6 +43,7 @@ from workbench.protocol.inputs import (
     InstallFailed,
     LogDropped,
     Queried,
+    Rebuilt,
     Rewound,
     SnapshotAbandoned,
     SnapshotCopied,
@@ -91,6 +94,11 @@ class Node:
     term: tuple[int, str] = (0, "")
     data: dict[str, object] = field(default_factory=dict)
     applied: int = 0
+    damage: str = ""
+    """Its database differs from what the log says, which shows when the next entry does not fit: `log` can mend it, or
+    only a `snapshot` of somebody else."""
+    diverged: bool = False
+    """That has shown: nothing is applied any more."""
     open_group: dict[str, object] | None = None
     jobs: deque[StorageEffect] = field(default_factory=deque)
     answers: deque[Input | Send] = field(default_factory=deque)
@@ -111,6 +119,7 @@ class Node:
         self.jobs.clear()
         self.answers.clear()
         self.open_group = self.copying = self.copied = None
+        self.diverged = False
 
     def recover(self) -> Recovered:
         """Bring the database to the end of the log; say what a new core must know."""
@@ -145,6 +154,8 @@ class Node:
         allowed = Append | Commit | Abandon | SendLog | SendSnapshot | SealSnapshot | DropLog
         assert self.open_group is None or isinstance(effect, allowed), f"{effect} in an open group"
         match effect:
+            case Execute(position) if self.diverged:
+                self.answers.append(Executed(position, Execution((), (), b"")))
             case Execute(position, group):
                 self.answers.append(Executed(position, self._execute(group)))
             case Append(entries):
@@ -157,16 +168,31 @@ class Node:
                 self.applied = position.index
                 self.laws.applied(self.name, position, self.data)
                 self.answers.append(Applied(position))
+            case Apply() if self.diverged:
+                pass
+            case Apply(entries) if self.damage and any(entry.changes_data for entry, _ in entries):
+                self.laws.happened["divergences"] += 1
+                self.diverged = True
+                self._abandon_copy()
+                self.answers.append(Diverged(self._applied_position(), "an entry does not fit"))
             case Apply(entries):
                 self._apply(entries)
                 self.answers.append(Applied(entries[-1].entry.position))
+            case Rebuild() if self.damage == "snapshot":
+                self.answers.append(Diverged(self._applied_position(), "it still does not fit", finally_=True))
+            case Rebuild():
+                self._rebuild()
+                self.damage, self.diverged = "", False
+                self.answers.append(Rebuilt(self.last))
             case Abandon():
                 self.open_group = None
             case Rewind(to):
                 self._rewind(to)
                 self.answers.append(Rewound(to))
+                if self.diverged:
+                    self.answers.append(Diverged(self._applied_position(), "it still does not fit", finally_=True))
             case Query(reads):
-                at = self.log[self.applied - 1].entry.position if self.applied else START
+                at = self._applied_position()
                 self.answers.append(Queried(at, tuple((client, read, self._query(read)) for client, read in reads)))
             case SendLog(header=header) if header.previous.index < self.first_index - 1:
                 pass  # dropped in the meantime: whoever fetches will ask again
@@ -225,7 +251,10 @@ class Node:
         assert self.incoming[1] == SNAPSHOT_BYTES
         self.incoming = ("", 0)
         position = snapshot.state.position
-        if len(self.log) >= position.index and self.log[position.index - 1].entry.position == position:
+        has_it = len(self.log) >= position.index and self.log[position.index - 1].entry.position == position
+        if has_it and self.diverged:
+            return self._adopt(snapshot)
+        if has_it:
             return InstallFailed("the log has it already")
         self._abandon_copy()
         covered = {logged.entry.position for logged in snapshot.covered}
@@ -237,6 +266,16 @@ class Node:
         self.data, self.applied = snapshot.data, position.index
         self.laws.applied(self.name, position, self.data)
         self.installed.append(position)
+        self.damage, self.diverged = "", False
+        return Installed(self._recovered())
+
+    def _adopt(self, snapshot: Snapshot) -> Installed:
+        """Only the database is broken: the log stays."""
+        self.laws.happened["mended by a snapshot"] += 1
+        assert snapshot.state.position.index >= self.first_index - 1, "law 3: the log does not go on from there"
+        self.base = snapshot
+        self.damage, self.diverged = "", False
+        self._rebuild()
         return Installed(self._recovered())
 
     def _execute(self, group: Iterable[Transaction]) -> Execution:
@@ -284,6 +323,9 @@ class Node:
         entries = list(entries)
         self.rollback += entries
         self.laws.dropped(self.name, entries)
+
+    def _applied_position(self) -> Position:
+        return self.log[self.applied - 1].entry.position if self.applied else START
 
     def _rebuild(self) -> None:
         self.data, self.applied = (self.base.data, self.base.state.position.index) if self.base else ({}, 0)

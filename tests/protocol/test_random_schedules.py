@@ -118,6 +118,8 @@ class Schedule:
             self.cut_or_mend()
         elif chance < 0.130:
             self.request_something()
+        elif chance < 0.1305 and self.protected:
+            self.damage()
         elif chance < 0.131:
             self.world.now += self.rng.choice([100, 1_000, 10_000]) * MS  # the whole host was asleep
         elif chance < 0.16:
@@ -207,6 +209,10 @@ class Schedule:
         else:
             self.world.paused |= {self.victim()}
 
+    def damage(self) -> None:
+        """The database of a replica changes behind its back."""
+        self.world.nodes[self.victim()].damage = self.rng.choice(["log", "snapshot"])
+
     def cut_or_mend(self) -> None:
         """One replica is cut off, or one link carries nothing any more; or all is well again."""
         world = self.world
@@ -247,6 +253,8 @@ class Schedule:
         for name, node in world.nodes.items():
             if not node.up:
                 world.restart(name)
+            if not node.diverged:
+                node.damage = ""
         for round_number in range(400):
             for _ in range(60):
                 world.step()
@@ -288,7 +296,7 @@ LEAST = {
     "writes EXPIRED": 15,
 }
 """What must have happened in a block, lest the schedules become toothless: a third or half of what does."""
-LEAST_PROTECTED = {"members entries": 3, "installs": 6, "retries": 8, "reads after OK": 20}
+LEAST_PROTECTED = {"members entries": 3, "installs": 6, "retries": 8, "reads after OK": 20, "divergences": 1}
 """Where committed entries survive, this too."""
 
 

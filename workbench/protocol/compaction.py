@@ -45,6 +45,7 @@ class Compaction:
             due
             and not self._busy
             and not state.rewinding
+            and not state.diverged
             and state.applied > state.base.index
             and at >= self._not_before
         ):

@@ -62,7 +62,8 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Apply entries to the database; answered by `Applied` with the last position."""
+    """Apply entries to the database; answered by `Applied` with the last position, or by `Diverged`. Then this and
+    every later one does nothing until the database is made anew."""
 
     entries: tuple[LoggedEntry, ...]
 
@@ -73,6 +74,12 @@ class Rewind:
     database back to the state that the remaining log describes; answered by `Rewound`."""
 
     to: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """Make the database anew from what the disk has besides it; answered by `Rebuilt`, or by `Diverged` when that would
+    not make it what the leader's is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +204,7 @@ StorageEffect: TypeAlias = (
     | Append
     | Apply
     | Rewind
+    | Rebuild
     | Query
     | SendLog
     | MakeSnapshot

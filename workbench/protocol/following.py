@@ -11,9 +11,10 @@ from collections import deque
 
 from workbench.errors import CodecError
 from workbench.protocol.codec import decode_entry
+from workbench.protocol.divergence import Divergence
 from workbench.protocol.effects import Append, Apply, Leave, Query, Reply, Send
 from workbench.protocol.fetching import Fetching
-from workbench.protocol.inputs import Applied, Durable, Queried
+from workbench.protocol.inputs import Applied, Diverged, Durable, Queried
 from workbench.protocol.messages import (
     AppendEntries,
     ClientBatch,
@@ -41,6 +42,7 @@ class Following:
         self._freshness = Freshness()
         self._desk = ReadingDesk(state, self._freshness)
         self.receiving = Receiving(state, incoming)
+        self._divergence = Divergence(state)
         self._echo_ns = 0
         """When that was sent, by the leader's clock, what was heard last."""
         self._matched = 0
@@ -124,7 +126,7 @@ class Following:
         self._echo_ns = max(self._echo_ns, message.sent_ns)
         fits = state.log.holds(message.previous)
         if fits:
-            self.receiving.end_if_possible()  # entries will do
+            self.receiving.entries_will_do()
         if self.receiving.is_active or not fits:
             if message.entries and message.previous.index > state.log.last.index:
                 self._stash.keep(message)
@@ -140,6 +142,8 @@ class Following:
         state.commit(min(message.committed, self._matched))
         self._store()
         self._note_applied(at)
+        if self._divergence.needs_snapshot:
+            self.receiving.begin_mending(at)
         if not message.entries or state.ack.level == "received":
             self._report()
         if state.log.last != before:
@@ -168,7 +172,10 @@ class Following:
 
     def on_installed(self, recovered: Recovered, at: int) -> None:
         """A snapshot has taken the place of log and database."""
+        self._divergence.end()
+        committed = min(self._state.committed, recovered.last_index)
         self._state.install(recovered)
+        self._state.commit(committed)
         self._state.milestones.installed(recovered.base, at)
         self._matched = 0  # the present leader may be another than the one that sent it
         self._received.clear()
@@ -245,6 +252,9 @@ class Following:
     def on_durable(self, durable: Durable, at: int) -> None:
         """Tell the leader, unless it waits for more than durability."""
         self._state.became_durable(durable.position)
+        if self._state.diverged and durable.position == self._storing:
+            self._storing = None  # it will not be applied now
+            self._store()
         if self._state.ack.level != "applied":
             self._report()
 
@@ -256,6 +266,25 @@ class Following:
             self._storing = None
         if self._state.ack.level == "applied":
             self._report()
+        self._store()
+        self._fetch_rest(at)
+
+    # Divergence.
+
+    def on_diverged(self, diverged: Diverged) -> None:
+        """An entry does not fit the database: serve nobody, and make it anew."""
+        self._divergence.note(diverged)
+        if self.receiving.is_installing:
+            self.receiving.on_end()  # the snapshot has not helped
+        self._storing = None
+        self._desk.end_all((), Outcome.NOT_READY, self._state.diverged)
+
+    def on_rebuilt(self, position: Position, at: int) -> None:
+        """The database is what the log says again."""
+        self._divergence.end()
+        self._state.became_applied(position)
+        self._note_applied(at)
+        self._report()
         self._store()
         self._fetch_rest(at)
 

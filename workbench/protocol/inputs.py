@@ -65,6 +65,23 @@ class Rewound:
 
 
 @dataclass(frozen=True, slots=True)
+class Diverged:
+    """An entry does not fit the database, for `reason`: it is not what the leader's is. It still shows `position`, and
+    nothing is applied to it until it is made anew. `finally_`: making it anew has not helped."""
+
+    position: Position
+    reason: str
+    finally_: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """The answer to `Rebuild`: the database was made anew, and shows everything up to `position`, the log's end."""
+
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotCopied:
     """A copy of the database as of `position` is on disk; it is nothing until it is sealed."""
 
@@ -122,6 +139,8 @@ Input: TypeAlias = (
     | Applied
     | Queried
     | Rewound
+    | Diverged
+    | Rebuilt
     | SnapshotCopied
     | SnapshotAbandoned
     | SnapshotSealed

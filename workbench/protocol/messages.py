@@ -201,13 +201,14 @@ class SnapshotNeeded(Wire, frozen=True, tag=10):
 class FetchSnapshot(Wire, frozen=True, tag=11):
     """A follower asks for a piece of a snapshot from byte `offset` on: of the one called `snapshot`, or, if that is
     empty or not to be had, of the leader's choice from the beginning. `layout` tells what it could use; empty:
-    it takes anything."""
+    it takes anything. `covers`: a snapshot from before the entry at this index is of no use."""
 
     term: int
     replica: str
     snapshot: str
     offset: NotNegative
     layout: str
+    covers: NotNegative = 0
 
 
 class SnapshotChunk(Wire, frozen=True, tag=12):

@@ -112,6 +112,8 @@ class ReadingDesk:
     def _judge(self, read: Read, at: int) -> tuple[Outcome, str] | None:
         """None when the read can be answered; else why not, without a reason where waiting may help."""
         state = self._state
+        if state.diverged:
+            return Outcome.NOT_READY, state.diverged
         if not state.is_member and not state.applied:
             return Outcome.NOT_READY, f"{state.name} has not joined yet"
         if read.after.index:

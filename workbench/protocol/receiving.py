@@ -24,23 +24,37 @@ class Receiving:
         self._asked_at = 0
         self._saving = 0
         self._is_wanted = False
+        self._mends = False
+        """The snapshot is wanted for the database alone: entries are taken meanwhile."""
         self.is_installing = False
         """Log and database are about to be replaced: nothing may be appended meanwhile."""
 
     @property
     def is_active(self) -> bool:
         """Whether a snapshot is on its way, so that no entries need be fetched."""
-        return self._is_wanted
+        return self._is_wanted and (self.is_installing or not self._mends)
 
     def begin(self, at: int) -> None:
         """The leader says that only a snapshot helps."""
+        self._mends = False
         if not self._is_wanted:
             self._is_wanted = True
+            self._ask(at)
+
+    def begin_mending(self, at: int) -> None:
+        """Only a snapshot helps the database; the log is in order."""
+        if not self._is_wanted:
+            self._is_wanted = self._mends = True
             self._ask(at)
 
     def end_if_possible(self) -> None:
         """No snapshot is wanted any more, or it is for a new leader to say. What is on disk stays there."""
         self._is_wanted = self.is_installing
+
+    def entries_will_do(self) -> None:
+        """The leader has entries for this log: only a broken database still wants a snapshot."""
+        if not self._mends:
+            self.end_if_possible()
 
     def on_tick(self, at: int) -> None:
         """Ask again for what did not come."""
@@ -86,12 +100,13 @@ class Receiving:
     def on_end(self) -> None:
         """The snapshot was installed, or turned out to be of no use."""
         self._snapshot, self._next, self._size = "", 0, 0
-        self._is_wanted = self.is_installing = False
+        self._is_wanted = self._mends = self.is_installing = False
 
     def _ask(self, at: int) -> None:
         state = self._state
         self._asked_at = at
         state.milestones.snapshot_asked_ns = state.milestones.snapshot_asked_ns or at
         if state.leader:
-            request = FetchSnapshot(state.term, state.name, self._snapshot, self._next, state.layout)
+            covers = state.log.first_index - 1 if self._mends else 0
+            request = FetchSnapshot(state.term, state.name, self._snapshot, self._next, state.layout, covers)
             state.ask(Send(state.leader, request))

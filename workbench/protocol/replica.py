@@ -17,6 +17,7 @@ from workbench.protocol.following import Following
 from workbench.protocol.inputs import (
     Applied,
     ChunkSaved,
+    Diverged,
     Durable,
     Executed,
     Input,
@@ -24,6 +25,7 @@ from workbench.protocol.inputs import (
     InstallFailed,
     LogDropped,
     Queried,
+    Rebuilt,
     Received,
     Rewound,
     SnapshotAbandoned,
@@ -136,6 +138,10 @@ class Replica:
                 duty.on_queried(happened, at)
             case Rewound(position):
                 self._state.rewound(position)
+            case Diverged():
+                self._on_diverged(happened, at)
+            case Rebuilt(position) if isinstance(duty, Following):
+                duty.on_rebuilt(position, at)
             case SnapshotCopied(position):
                 self._compaction.on_copied(position)
             case SnapshotAbandoned():
@@ -152,6 +158,13 @@ class Replica:
                 duty.on_installed(recovered, at)
             case InstallFailed() if isinstance(duty, Following):
                 duty.receiving.on_end()
+
+    def _on_diverged(self, diverged: Diverged, at: int) -> None:
+        """What was applied last, be it as a leader that had just been elected, does not fit the database."""
+        if self._role is not Role.FOLLOWER:
+            self._become(RoleEvent.DIVERGED, at)
+        assert isinstance(self._duty, Following)
+        self._duty.on_diverged(diverged)
 
     # Messages.
 
@@ -251,7 +264,7 @@ class Replica:
     def _stand(self, at: int, *, transfer: bool = False, at_once: bool = False) -> None:
         """Stand for election, with the log that is there: not while it is being replaced, nor is it from now on."""
         assert isinstance(self._duty, Following)
-        if self._duty.receiving.is_installing:
+        if self._duty.receiving.is_installing or self._state.diverged:
             return
         self._duty.receiving.end_if_possible()
         self._role = next_role(self._role, RoleEvent.STANDS)

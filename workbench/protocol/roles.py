@@ -24,6 +24,7 @@ class RoleEvent(enum.StrEnum):
     HEARD_LEADER = "heard from a leader"
     NEWER_TERM = "saw a newer term"
     LOST_QUORUM = "heard from no majority"
+    DIVERGED = "found that its database differs"
 
 
 TRANSITIONS: dict[tuple[Role, RoleEvent], Role] = {
@@ -33,8 +34,10 @@ TRANSITIONS: dict[tuple[Role, RoleEvent], Role] = {
     (Role.CANDIDATE, RoleEvent.ELECTED): Role.LEADER,
     (Role.CANDIDATE, RoleEvent.HEARD_LEADER): Role.FOLLOWER,
     (Role.CANDIDATE, RoleEvent.NEWER_TERM): Role.FOLLOWER,
+    (Role.CANDIDATE, RoleEvent.DIVERGED): Role.FOLLOWER,
     (Role.LEADER, RoleEvent.NEWER_TERM): Role.FOLLOWER,
     (Role.LEADER, RoleEvent.LOST_QUORUM): Role.FOLLOWER,
+    (Role.LEADER, RoleEvent.DIVERGED): Role.FOLLOWER,
 }
 
 

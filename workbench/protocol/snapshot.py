@@ -50,6 +50,10 @@ class Recovered:
     term_starts: Sequence[tuple[int, int]] = ()
     """All of the log's terms, those of entries that only a snapshot covers included."""
     last_index: int = 0
+    applied: Position | None = None
+    """What the database shows where it could not be brought to the log's end, since it has diverged."""
+    diverged: str = ""
+    """Why not."""
     first_index: int = 1
     """The first entry that the log still has."""
     base: Position = field(default_factory=Position)

@@ -53,19 +53,26 @@ class Sources:
         elif request.layout and state.layout and request.layout != state.layout:
             reason = f"{request.replica} has {request.layout}; this cluster has {state.layout}"
             state.ask(Send(request.replica, JoinRefused(state.term, state.name, reason)))
-        elif (request.offset and state.base.index) or self._compaction.serves(
-            joining=follower.joining or follower.observer
+        elif request.covers <= state.base.index and (
+            (request.offset and state.base.index)
+            or self._compaction.serves(joining=follower.joining or follower.observer)
         ):
             self._send(request)
         else:
-            self._askers[request.replica] = request
-            self._compaction.want()
+            self._wait(request)
+
+    def _wait(self, request: FetchSnapshot) -> None:
+        self._askers[request.replica] = request
+        self._compaction.want()
 
     def on_sealed(self) -> None:
         """There is a new snapshot."""
         askers, self._askers = self._askers, {}
         for request in askers.values():
-            self._send(request)
+            if request.covers <= self._state.base.index:
+                self._send(request)
+            else:
+                self._wait(request)
 
     def _send(self, request: FetchSnapshot) -> None:
         state = self._state

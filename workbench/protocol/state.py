@@ -14,6 +14,7 @@ from workbench.protocol.snapshot import Recovered, SnapshotState
 from workbench.protocol.values import Entry, Position
 
 NANOSECONDS_PER_MS = 1_000_000
+_COUNTS = ("elections", "elections_won", "downgrades", "divergences")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -48,6 +49,8 @@ class ReplicaState:
     """Entries up to here are visible in the database and belong to `log`."""
     committed: int
     leader: str = ""
+    diverged: str = ""
+    """Why the database is not what the leader's is; then it serves nobody, and is about to be made anew."""
     rewinding: int = 0
     """Rewinds that storage has not answered yet."""
     reading: int = 0
@@ -55,8 +58,9 @@ class ReplicaState:
     refused_messages: int = 0
     """Messages that made no sense: from a stranger, meant for somebody else, or with bytes that are no entries."""
     milestones: Milestones = field(default_factory=Milestones)
-    counts: dict[str, int] = field(default_factory=lambda: {"elections": 0, "elections_won": 0, "downgrades": 0})
-    """Since the process started: elections stood for (in a new term) and won, windows of given-up semi-sync."""
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
+    """Since the process started: elections stood for (in a new term) and won, windows of given-up semi-sync, times that
+    the database turned out to differ from the leader's."""
     notes: dict[str, str] = field(default_factory=dict)
     """Facts in words that belong into the status."""
     effects: list[Effect] = field(default_factory=list)
@@ -107,7 +111,8 @@ class ReplicaState:
         self.ledger = recovered.ledger
         self.base = recovered.base
         self.log_bytes = recovered.log_bytes
-        self.durable = self.applied = recovered.last_index
+        self.durable = recovered.last_index
+        self.applied = recovered.last_index if recovered.applied is None else recovered.applied.index
         self.committed = 0
         self.commit(recovered.base.index)
 

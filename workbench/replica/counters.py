@@ -19,6 +19,8 @@ class Counters:
     """Their bodies: what the log format produced."""
     log_bytes: int = 0
     """Their whole encoded size: what travels and is logged."""
+    rebuilds: int = 0
+    """Times that the database was made anew since an entry did not fit it."""
     syncs: int = 0
     """fdatasync calls on the replication log."""
     sync_ns: int = 0

@@ -17,7 +17,7 @@ import logging
 from collections.abc import Iterator
 
 from workbench.config import ReplicaConfig
-from workbench.errors import LogCorruption, StorageError
+from workbench.errors import CodecError, DivergedError, LogCorruption, StorageError, WorkbenchError
 from workbench.failpoints import hit
 from workbench.log_formats.wal_rows import DATABASE_BYTES_MAX, RowReader
 from workbench.protocol.codec import decode_entry
@@ -66,6 +66,8 @@ class ReplicaDisk:
             self._finish_install()
         self.store = self._open_or_empty_store()
         self.log = self._open_log()
+        self.diverged = ""
+        """Why an entry did not fit the database, which nothing is applied to until it is made anew."""
         if self._hard is None and self.log.last[1]:
             raise LogCorruption(
                 f"{self._directory / 'term'} is missing, but the log has entries",
@@ -122,11 +124,15 @@ class ReplicaDisk:
                 "cut %d bytes of the log at byte %d of %s: %s", cut.cut_bytes, cut.offset, cut.path, cut.reason
             )
         applied = self.store.applied
-        if applied.index >= self.log.first_index - 1 and self.log.term_at(applied.index) == applied.term:
-            self._replay(self.log.last[1])
-        else:
-            _logger.warning("the database is at %s, from where the log does not go on: rebuilding it", applied)
-            self.rebuild(self.log.last[1])
+        try:
+            if applied.index >= self.log.first_index - 1 and self.log.term_at(applied.index) == applied.term:
+                self._replay(self.log.last[1])
+            else:
+                _logger.warning("the database is at %s, from where the log does not go on: rebuilding it", applied)
+                self._make_anew(self.log.last[1])
+        except (CodecError, DivergedError) as error:
+            self.note_divergence(error)
+            self.rebuild_diverged()
         return self.recovered()
 
     def recovered(self) -> Recovered:
@@ -146,6 +152,8 @@ class ReplicaDisk:
             voted_for=self._hard.voted_for if self._hard else "",
             term_starts=(*term_starts, *(start for start in self.log.term_starts if start[1] > base.index)),
             last_index=self.log.last[1],
+            applied=self.store.applied if self.diverged else None,
+            diverged=self.diverged,
             first_index=self.log.first_index,
             base=base,
             log_bytes=size,
@@ -178,7 +186,29 @@ class ReplicaDisk:
         if batch:
             self.store.apply(batch)
 
-    def rebuild(self, last_index: int) -> None:
+    # Divergence.
+
+    def note_divergence(self, error: WorkbenchError) -> None:
+        """An entry did not fit the database."""
+        self.diverged = error.message
+        _logger.warning("%s has diverged: %s", self._config.name, error)
+
+    def rebuild_diverged(self) -> bool:
+        """Make the database anew, as of the log's end; False when the disk has nothing to make a better one of."""
+        snapshot = self.snapshots.newest
+        if snapshot is not None and snapshot.name.startswith(f"{self._config.name}-"):
+            self.diverged += " (the own snapshot was made of the same database)"
+            return False
+        self._counters.rebuilds += 1
+        try:
+            self._make_anew(self.log.last[1])
+        except (CodecError, DivergedError) as error:
+            self.note_divergence(error)
+            return False
+        self.diverged = ""
+        return True
+
+    def _make_anew(self, last_index: int) -> None:
         """Make the database anew, as of entry `last_index`, from the newest snapshot and the log."""
         self.store.close()
         directory = self._directory / "database"
@@ -211,11 +241,20 @@ class ReplicaDisk:
         applied = self.store.applied
         if applied.index > to.index and not self.store.rewind(to, self._entries_backwards(applied.index, to.index)):
             self._counters.rewinds_by_rebuild += 1
-            self.rebuild(to.index)
+            self._make_anew(to.index)
         hit("rewind.before_log")
         self._counters.rewinds += 1
         self.log.truncate(to.index)
         hit("rewind.after")
+
+    def adopt(self, position: Position) -> None:
+        """Make the database anew from the received snapshot, which is whole and fits, and from the log, which holds its
+        position. Raises `DivergedError` when that does not help."""
+        self._counters.rebuilds += 1
+        self.snapshots.adopt(self.incoming.leave(), position)
+        self.incoming.discard()
+        self._make_anew(self.log.last[1])
+        self.diverged = ""
 
     def install(self, kept: int) -> None:
         """Let the received snapshot, which is whole and fits, take the place of log and database."""
@@ -228,6 +267,7 @@ class ReplicaDisk:
         self._finish_install()
         self.store = self._open_store()
         self.log = self._open_log()
+        self.diverged = ""
         hit("install.after")
 
     def _finish_install(self) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from workbench.config import ReplicaConfig
-from workbench.errors import DivergedError, LogCorruption, StorageError
+from workbench.errors import CodecError, DivergedError, LogCorruption, StorageError, WorkbenchError
 from workbench.failpoints import hit
 from workbench.protocol.effects import (
     Abandon,
@@ -24,6 +24,7 @@ from workbench.protocol.effects import (
     InstallSnapshot,
     MakeSnapshot,
     Query,
+    Rebuild,
     Rewind,
     SaveChunk,
     SaveTerm,
@@ -36,18 +37,21 @@ from workbench.protocol.effects import (
 from workbench.protocol.inputs import (
     Applied,
     ChunkSaved,
+    Diverged,
     Durable,
     Executed,
     Installed,
     InstallFailed,
     LogDropped,
     Queried,
+    Rebuilt,
     Rewound,
     SnapshotAbandoned,
     SnapshotCopied,
     SnapshotSealed,
 )
 from workbench.protocol.messages import SnapshotChunk
+from workbench.protocol.outcomes import Execution
 from workbench.protocol.snapshot import Recovered
 from workbench.protocol.values import LoggedEntry, Position
 from workbench.replica.counters import Counters
@@ -63,6 +67,8 @@ StorageAnswer: TypeAlias = (
     | Applied
     | Queried
     | Rewound
+    | Diverged
+    | Rebuilt
     | SnapshotCopied
     | SnapshotAbandoned
     | SnapshotSealed
@@ -133,7 +139,7 @@ class ReplicaStorage:
             case Commit(position):
                 return [self._commit(position)]
             case Apply(entries):
-                return [self._apply(entries)]
+                return self._apply(entries)
             case Query():
                 return [self._query(effect)]
             case SendLog():
@@ -143,6 +149,8 @@ class ReplicaStorage:
                 return []
             case Rewind(to):
                 return self._rewind(to)
+            case Rebuild():
+                return self._rebuild()
             case MakeSnapshot():
                 return self._making.begin(self._disk.store)
             case SealSnapshot(state):
@@ -161,6 +169,8 @@ class ReplicaStorage:
     # Entries.
 
     def _execute(self, effect: Execute) -> Executed:
+        if self._disk.diverged:
+            return Executed(effect.position, Execution((), (), b""))  # its reign ends when it hears of that
         hit("execute.before")
         wall_ms = time.time_ns() // 1_000_000
         began = time.thread_time_ns()
@@ -188,16 +198,32 @@ class ReplicaStorage:
         hit("commit.after")
         return Applied(position)
 
-    def _apply(self, entries: tuple[LoggedEntry, ...]) -> Applied:
+    def _apply(self, entries: tuple[LoggedEntry, ...]) -> list[StorageAnswer]:
+        if self._disk.diverged:
+            return []
         hit("apply.before")
         began = time.thread_time_ns()
         try:
             self._disk.store.apply([logged.entry for logged in entries])
-        except DivergedError as error:
-            raise DivergedError(f"{self._config.name} has diverged: {error.message}", hint=error.hint) from error
+        except (CodecError, DivergedError) as error:
+            return self._note_divergence(error)
         self._counters.apply_ns += time.thread_time_ns() - began
         hit("apply.after")
-        return Applied(entries[-1].entry.position)
+        return [Applied(entries[-1].entry.position)]
+
+    # Divergence.
+
+    def _note_divergence(self, error: WorkbenchError) -> list[StorageAnswer]:
+        disk = self._disk
+        disk.note_divergence(error)
+        abandoned = self._making.abandon(disk.store, "the database has diverged")
+        return [*abandoned, Diverged(disk.store.applied, disk.diverged)]
+
+    def _rebuild(self) -> list[StorageAnswer]:
+        disk = self._disk
+        if not disk.diverged or disk.rebuild_diverged():
+            return [Rebuilt(Position(*disk.log.last))]
+        return [Diverged(disk.store.applied, disk.diverged, finally_=True)]
 
     def _query(self, effect: Query) -> Queried:
         store = self._disk.store
@@ -221,8 +247,14 @@ class ReplicaStorage:
             self._disk.store.abandon()
 
     def _rewind(self, to: Position) -> list[StorageAnswer]:
-        abandoned = self._making.abandon(self._disk.store, f"the log was rewound to {to}")
-        self._disk.rewind(to)
+        disk = self._disk
+        abandoned = self._making.abandon(disk.store, f"the log was rewound to {to}")
+        try:
+            disk.rewind(to)
+        except (CodecError, DivergedError) as error:
+            raise StorageError(f"the database cannot be made anew as of {to}: {error.message}") from error
+        if disk.diverged:
+            return [*abandoned, Rewound(to), Diverged(disk.store.applied, disk.diverged, finally_=True)]
         return [*abandoned, Rewound(to)]
 
     # Snapshots.
@@ -242,10 +274,17 @@ class ReplicaStorage:
             self._disk.incoming.discard()
             return [InstallFailed(reason)]
         hit("install.verified")
-        abandoned = self._making.abandon(self._disk.store, "another snapshot was installed")
-        self._disk.install(kept)
+        disk = self._disk
+        abandoned = self._making.abandon(disk.store, "another snapshot was installed")
         self._counters.snapshots_installed += 1
-        return [*abandoned, Installed(self._disk.recovered())]
+        if disk.diverged and disk.holds(position := disk.incoming.position()):
+            try:
+                disk.adopt(position)
+            except (CodecError, DivergedError) as error:
+                return [*abandoned, *self._note_divergence(error)]
+        else:
+            disk.install(kept)
+        return [*abandoned, Installed(disk.recovered())]
 
     def _why_not_install(self) -> str:
         """Why the received snapshot is of no use; empty when it is."""
@@ -258,8 +297,11 @@ class ReplicaStorage:
             if (snapshot.log_format, snapshot.page_size) != (config.log_format, config.page_size):
                 theirs = f"{snapshot.log_format} log format, page size {snapshot.page_size}"
                 return f"it has {theirs}; this replica has {config.layout}"
-            if self._disk.holds(snapshot.position):
-                return f"the log holds entry {snapshot.position} already"
+            position = snapshot.position
+            if self._disk.diverged and position.index < self._disk.log.first_index - 1:
+                return f"it is of {position}, from where the log does not go on"
+            if not self._disk.diverged and self._disk.holds(position):
+                return f"the log holds entry {position} already"
             snapshot.state()
             snapshot.verify()
         except LogCorruption as error:

@@ -16,7 +16,9 @@ from workbench.errors import CodecError
 from workbench.failpoints import hit
 from workbench.log_formats.base import strict_decoder
 from workbench.protocol.messages import SnapshotChunk
+from workbench.protocol.values import Position
 from workbench.storage.files import Files, OpenFile
+from workbench.storage.snapshot_file import SnapshotFile
 
 RECORD_BYTES: Final = 8 * 1024 * 1024
 
@@ -77,6 +79,14 @@ class Incoming:
     def open(self) -> OpenFile:
         """The whole file, for reading; the caller closes it."""
         return self._files.open(self._path)
+
+    def position(self) -> Position:
+        """Which entry the whole snapshot here is of."""
+        file = self.open()
+        try:
+            return SnapshotFile(file).position
+        finally:
+            file.close()
 
     def leave(self) -> Path:
         """Where the whole file is, which somebody else takes away; nothing is held any more."""

@@ -100,6 +100,14 @@ class Snapshots:
         self._give_name(_INSTALLING, self.newest.position)
         self.is_installing = False
 
+    def adopt(self, received: Path, position: Position) -> None:
+        """Let the durable file at `received`, a snapshot at `position`, take the place of the newest one. The log goes
+        on behind it: only the database has to be made anew."""
+        name = f"{position.index:020}-{position.term}.snapshot"
+        self._files.rename(received, self._directory / name)
+        self._replace_newest(name)
+        self._remove_older()
+
     def close(self) -> None:
         """Release the files."""
         if self.newest is not None:
