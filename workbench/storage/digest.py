@@ -57,13 +57,9 @@ def database_digest(connection: apsw.Connection) -> dict[str, str]:
 
 def table_digest(cursor: apsw.Cursor, table: str) -> str:
     """Digest of one table's rows in key order."""
-    columns: list[str] = []
-    keys: list[tuple[int, str]] = []
-    for _, name, _, _, _, key in cursor.execute("SELECT * FROM pragma_table_info(?)", (table,)):
-        columns.append(quoted(name))
-        if key:
-            keys.append((key, quoted(name)))
-    order = ", ".join(name for _, name in sorted(keys)) or _rowid(columns)
+    names, keys = hashed_columns(cursor, table)
+    columns = [quoted(name) for name in names]
+    order = ", ".join(map(quoted, keys)) or _rowid(names)
     if table == "sqlite_sequence":
         order = "name"
     source = f"FROM {quoted(table)}" + (f" ORDER BY {order}" if order else "")
@@ -75,6 +71,12 @@ def table_digest(cursor: apsw.Cursor, table: str) -> str:
             for name in columns
         )
         return rows_digest(cursor.execute(f"SELECT {typed} {source}"))
+
+
+def hashed_columns(cursor: apsw.Cursor, table: str) -> tuple[list[str], list[str]]:
+    """Names of the columns whose values are hashed, and of those of the primary key in its order."""
+    found = cursor.execute("SELECT name, pk FROM pragma_table_info(?)", (table,)).fetchall()
+    return [name for name, _ in found], [name for key, name in sorted((key, name) for name, key in found if key)]
 
 
 def page_digests(pages: Iterator[bytes]) -> tuple[str, ...]:
@@ -89,5 +91,5 @@ def quoted(name: str) -> str:
 
 def _rowid(columns: list[str]) -> str:
     """A name by which the rowid can be reached: columns may hide all but one, or all."""
-    taken = {column.strip('"').casefold() for column in columns}
+    taken = {column.casefold() for column in columns}
     return next((name for name in ("rowid", "_rowid_", "oid") if name not in taken), "")
