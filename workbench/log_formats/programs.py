@@ -1,0 +1,242 @@
+"""What SQLite has compiled a statement into (EXPLAIN), as far as it decides about order: which instructions run once
+for each row of a scan whose order SQL leaves open.
+
+A statement is one program, and each trigger and foreign key action that it may fire another. Rules:
+
+- A loop is a jump backwards. It is open when it walks through a table or an index, or when what it walks through (a
+  temporary table, a sorter, a coroutine, a set of rowids) was filled in an open loop. What is not understood is open.
+- That no loop is needed is a proof: SQLite leaves one out only where a unique key allows one row at most.
+- The scan of `sqlite_sequence` for AUTOINCREMENT is no loop in this sense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import apsw
+
+_STEPS = frozenset({"Next", "Prev", "SorterNext", "VNext"})
+_REAL = frozenset({"OpenRead", "OpenWrite", "ReopenIdx"})
+_OPENS = _REAL | {"VOpen", "OpenEphemeral", "OpenAutoindex", "OpenDup", "OpenPseudo", "SorterOpen"}
+_FEEDS = frozenset({"Insert", "IdxInsert", "SorterInsert", "Sequence"})
+_SEEKS = frozenset({"SeekRowid", "NotExists", "SeekGE", "SeekGT", "SeekLE", "SeekLT", "Found", "NotFound", "Rewind"})
+_CALLS = frozenset({"Function", "PureFunc", "AggStep", "AggStep1", "AggInverse", "AggValue", "AggFinal"})
+_ROOT_IN_REGISTER = 16
+
+NO_BINDINGS: Any = apsw._null_bindings  # type: ignore[attr-defined]
+"""Leaves every parameter NULL, however many there are: APSW has it for tools that compile statements only."""
+
+
+class Operation(NamedTuple):
+    """One instruction."""
+
+    address: int
+    name: str
+    p1: int
+    p2: int
+    p3: int
+    p4: str
+    p5: int
+
+
+class Loop(NamedTuple):
+    """Instructions from `start` to `end` that may run more than once."""
+
+    start: int
+    end: int
+    closing: Operation
+
+
+class Segment(NamedTuple):
+    """The instructions of one statement of a program, from `start` up to `end`."""
+
+    text: str
+    start: int
+    end: int
+
+
+class Program:
+    """One program, and which of its instructions run in an order that SQL leaves open."""
+
+    def __init__(self, operations: list[Operation], sequence_root: int, fixed_order: bool) -> None:
+        self.operations = operations
+        self._sequence_root = sequence_root
+        self._fixed_order = fixed_order
+        """The virtual tables that it reads have an order of their own."""
+        self._found: set[tuple[int, int]] = set()
+
+    @property
+    def trigger(self) -> str:
+        """Name of the trigger, empty for the statement itself and for a foreign key action."""
+        return self.operations[0].p4.removeprefix("-- TRIGGER ") if self.operations else ""
+
+    def segments(self, text: str) -> list[Segment]:
+        """The statements of a trigger; or the whole program as one statement `text`."""
+        end = len(self.operations)
+        traces = [operation for operation in self.operations if operation.name == "Trace"]
+        if not traces:
+            return [Segment(text, 0, end)]
+        places = [trace.address for trace in traces] + [end]
+        return [Segment("", 0, places[0])] + [
+            Segment(trace.p4.removeprefix("-- "), start, stop)
+            for trace, start, stop in zip(traces, places, places[1:], strict=False)
+        ]
+
+    def opened(self, operation: Operation) -> Operation | None:
+        """The instruction that opened the cursor of `operation`."""
+        for before in reversed(self.operations[: operation.address]):
+            if before.name in _OPENS and before.p1 == operation.p1:
+                return before
+        return None
+
+    def root(self, operation: Operation) -> int:
+        """Root page of the table or index that `operation` works on, -1 for one made by the statement itself; 0 when
+        it is none, or `sqlite_sequence`."""
+        opened = self.opened(operation)
+        if opened is None or opened.name not in _REAL or opened.p2 == self._sequence_root:
+            return 0
+        return -1 if opened.p5 & _ROOT_IN_REGISTER else opened.p2
+
+    def calls(self, segment: Segment) -> Iterator[tuple[str, Operation]]:
+        """(function in lower case, instruction) of each call."""
+        for operation in self.operations[segment.start : segment.end]:
+            if operation.name in _CALLS and operation.p4:
+                yield operation.p4.partition("(")[0].lower(), operation
+
+    def scanned(self, segment: Segment) -> tuple[set[int], bool]:
+        """(root pages, whether anything else) of what the open loops of `segment` walk through."""
+        roots: set[int] = set()
+        others = False
+        for loop in self._loops:
+            if segment.start <= loop.start < segment.end and (loop.start, loop.end) in self._open:
+                root = self.root(loop.closing) if loop.closing.name in _STEPS else 0
+                if root:
+                    roots.add(root)
+                elif loop.closing.name == "VNext":
+                    others = True
+                probed = {
+                    found
+                    for operation in self.operations[loop.start : loop.end]
+                    if operation.name in _SEEKS and (found := self.root(operation))
+                }
+                if not root and self._is_list(loop):
+                    roots |= probed
+        if any(True for _ in self._repeated_subroutines()):
+            roots |= {self.root(operation) for operation in self.operations if operation.name in _SEEKS} - {0}
+        return roots, others
+
+    def in_open_loop(self, address: int) -> bool:
+        """Whether the instruction at `address` may run several times, in an order that SQL leaves open."""
+        return any(start <= address <= end for start, end in self._open)
+
+    @cached_property
+    def _open(self) -> set[tuple[int, int]]:
+        """First and last instruction of every open loop, and of every subroutine that is called like one.
+
+        The least set in which no loop is left out that another in it makes open.
+        """
+        before = -1
+        while before != len(self._found):
+            before = len(self._found)
+            self._found |= {(loop.start, loop.end) for loop in self._loops if self._is_open(loop)}
+            self._found |= set(self._repeated_subroutines())
+        return self._found
+
+    @cached_property
+    def _loops(self) -> list[Loop]:
+        last = len(self.operations) - 1
+        return [
+            Loop(operation.p2, operation.address, operation)
+            for operation in self.operations
+            if (operation.name in _STEPS or operation.name == "Goto")
+            and operation.p2 <= operation.address
+            and not (operation.address == last and operation.p2 == 1)  # from the preparations to the beginning
+        ]
+
+    def _repeated_subroutines(self) -> Iterator[tuple[int, int]]:
+        """Subroutines that are called from an open loop, or from several places of a program that reads tables."""
+        callers: dict[tuple[int, int], list[Operation]] = {}
+        for operation in self.operations:
+            if operation.name == "Gosub":
+                callers.setdefault((operation.p1, operation.p2), []).append(operation)
+        for (register, start), found in callers.items():
+            if any(map(self._in_open, found)) or (len(found) > 1 and self._reads):
+                # it may return at once in one place, and at its end in another
+                yield (
+                    start,
+                    max(
+                        (o.address for o in self.operations[start:] if o.name == "Return" and o.p1 == register),
+                        default=len(self.operations),
+                    ),
+                )
+
+    @cached_property
+    def _reads(self) -> bool:
+        return any(
+            operation.name == "VOpen" or (operation.name == "OpenRead" and operation.p2 != self._sequence_root)
+            for operation in self.operations
+        )
+
+    def _is_open(self, loop: Loop) -> bool:
+        closing, first = loop.closing, self.operations[loop.start]
+        if closing.name == "VNext":
+            return not self._fixed_order
+        if closing.name in _STEPS:
+            opened = self.opened(closing)
+            if opened is None or opened.name == "VOpen":
+                return True
+            if opened.name in _REAL:
+                return opened.p2 != self._sequence_root
+            return self._is_list(loop) or any(map(self._in_open, self._feeds(closing)))
+        if first.name == "Yield":
+            body = self._coroutine(first.p1)
+            return body is None or any(
+                self._in_open(operation)
+                for operation in self.operations[body[0] : body[1]]
+                if operation.name == "Yield" and operation.p1 == first.p1
+            )
+        if first.name == "RowSetRead":
+            return any(self._in_open(o) for o in self.operations if o.name == "RowSetAdd" and o.p1 == first.p1)
+        return self._reads
+
+    def _in_open(self, operation: Operation) -> bool:
+        return any(start <= operation.address <= end for start, end in self._found)
+
+    def _feeds(self, step: Operation) -> list[Operation]:
+        cursors = {step.p1}
+        opened = self.opened(step)
+        if opened is not None and opened.name == "OpenDup":
+            cursors.add(opened.p2)
+        return [operation for operation in self.operations if operation.name in _FEEDS and operation.p1 in cursors]
+
+    def _is_list(self, loop: Loop) -> bool:
+        """Whether it walks through the values behind an IN, and seeks each in a table."""
+        return any(feed.name == "IdxInsert" for feed in self._feeds(loop.closing)) and any(
+            operation.name in _SEEKS and self.root(operation) for operation in self.operations[loop.start : loop.end]
+        )
+
+    def _coroutine(self, register: int) -> tuple[int, int] | None:
+        for operation in self.operations:
+            if operation.name == "InitCoroutine" and operation.p1 == register:
+                start = operation.p3 or operation.address + 1
+                return start, max(operation.p2, start)
+        return None
+
+
+def compile_programs(
+    connection: apsw.Connection, sql: str, *, sequence_root: int, fixed_order: bool = False
+) -> list[Program]:
+    """The program of `sql`, and those of the triggers and foreign key actions that it may fire."""
+    rows = connection.execute("EXPLAIN " + sql, NO_BINDINGS, can_cache=False)
+    return [Program(found, sequence_root, fixed_order) for found in _split(rows)]
+
+
+def _split(rows: Iterable[tuple[int, str, int, int, int, str | None, int, str | None]]) -> list[list[Operation]]:
+    programs: list[list[Operation]] = []
+    for address, name, p1, p2, p3, p4, p5, _comment in rows:
+        if address == 0:
+            programs.append([])
+        programs[-1].append(Operation(address, name, p1, p2, p3, str(p4 or ""), p5))
+    return programs
