@@ -33,7 +33,7 @@ BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 INK, FAINT, GRID = "#1f2430", "#5b6270", "#e3e6eb"
 
-LOG_FORMAT_COLOURS = {"statement": ORANGE, "logical": GREEN, "wal": BLUE}
+LOG_FORMAT_COLOURS = {"statement": ORANGE, "logical": GREEN, "wal": BLUE, "mixed": PURPLE}
 READ_POLICY_COLOURS = {"leader": BLUE, "sticky": PURPLE, "any": VERMILION}
 _WHO_COLOURS = {"async": VERMILION, "semi_sync": PURPLE, "quorum": ORANGE, "sync": BLUE}
 _LEVEL_MARKERS = {"received": "^", "durable": "s", "applied": "o"}
@@ -105,14 +105,16 @@ def new_figure(height_in: float, columns: int = 1, rows: int = 1, **options: Any
     return figure, list(axes.flat)
 
 
-def finish(figure: Figure, title: str, run: RunFolder, conditions: Sequence[str] = (), reading: str = "") -> Figure:
+def finish(
+    figure: Figure, title: str, run: RunFolder | None, conditions: Sequence[str] = (), reading: str = ""
+) -> Figure:
     """Put the finding and, if need be, how to read the marks above the axes, the conditions below.
 
     The axes get what room these leave.
     """
     height = figure.get_figheight()
     heading = wrapped(figure, title, 13, bold=True)
-    caption = wrapped(figure, " · ".join([*conditions, *conditions_of(run)]), 7.8)
+    caption = wrapped(figure, " · ".join([*conditions, *(conditions_of(run) if run is not None else [])]), 7.8)
     above = 0.14 + 0.225 * (heading.count("\n") + 1)
     below = 0.14 + 0.145 * (caption.count("\n") + 1)
     place: dict[str, Any] = {"ha": "left", "color": INK}

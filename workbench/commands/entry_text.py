@@ -5,19 +5,16 @@ Lines are cut at a bound, and say how much was left out; `--json` of the command
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
+from workbench.inspection.value_text import shortened, value_text
 from workbench.log_formats.describing import Described
 
 LINE_CHARACTERS_MAX: Final = 400
 LINES_MAX: Final = 12
 """Lines of one entry."""
-_VALUE_CHARACTERS_MAX = 80
-_BLOB_BYTES_SHOWN = 16
 
 
 def content_lines(content: Sequence[Described], lines_max: int = LINES_MAX) -> list[str]:
@@ -54,32 +51,6 @@ def part_lines(part: Described) -> Iterator[str]:
             yield "sqlite_sequence: " + ", ".join(f"{name}={value_text(value)}" for name, value in rows.items())
         case _:
             yield ", ".join(f"{name}: {value_text(value)}" for name, value in part.items())
-
-
-def value_text(value: Any) -> str:
-    """A value as SQL writes it; long ones are cut."""
-    match value:
-        case None:
-            return "NULL"
-        case bool():
-            return str(int(value))
-        case int() | float():
-            return repr(value)
-        case str():
-            return "'" + shortened(value.replace("'", "''"), _VALUE_CHARACTERS_MAX) + "'"
-        case {"blob": str(encoded)}:
-            return _blob(encoded)
-        case {"real": text}:
-            return str(text)
-        case _:
-            return shortened(str(value), _VALUE_CHARACTERS_MAX)
-
-
-def shortened(text: str, characters_max: int) -> str:
-    """`text`, or its beginning and how much is left out."""
-    if len(text) <= characters_max:
-        return text
-    return f"{text[:characters_max]}... ({len(text) - characters_max:,} more characters)"
 
 
 def number_ranges(numbers: Iterable[int]) -> str:
@@ -136,16 +107,6 @@ def _pages(numbers: list[Any], total: object, page_size: object) -> str:
     of_size = f" of {page_size:,} bytes" if isinstance(page_size, int) else ""
     listed = shortened(number_ranges(numbers), LINE_CHARACTERS_MAX)
     return f"{'page' if len(numbers) == 1 else 'pages'} {listed}{of_size}; the database then has {total}"
-
-
-def _blob(encoded: str) -> str:
-    try:
-        data = base64.b64decode(encoded)
-    except binascii.Error:
-        return "a blob"
-    if len(data) <= _BLOB_BYTES_SHOWN:
-        return f"x'{data.hex()}'"
-    return f"x'{data[:_BLOB_BYTES_SHOWN].hex()}...' ({len(data) - _BLOB_BYTES_SHOWN:,} more bytes)"
 
 
 def _counted(parts: Sequence[Described]) -> str:
