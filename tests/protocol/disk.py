@@ -50,7 +50,7 @@ from workbench.protocol.inputs import (
     SnapshotSealed,
 )
 from workbench.protocol.ledger import Ledger
-from workbench.protocol.messages import Read, SnapshotChunk
+from workbench.protocol.messages import EntryPiece, Read, SnapshotChunk
 from workbench.protocol.outcomes import Execution, QueryResult, Refused
 from workbench.protocol.replica import Replica
 from workbench.protocol.snapshot import Recovered, SnapshotState
@@ -336,6 +336,12 @@ class Node:
         return QueryResult(("value",), ((value,),) if value is not None else ())  # type: ignore[arg-type]
 
     def _read_log(self, effect: SendLog) -> Send:
+        first = self.log[effect.header.previous.index :][:1]
+        if first and len(first[0].encoded) > effect.bytes_max:
+            self.laws.happened["pieces"] += 1
+            (entry, encoded), offset = first[0], effect.offset
+            data = encoded[offset : offset + effect.bytes_max]
+            return Send(effect.to, EntryPiece(effect.header, entry.position, len(encoded), offset, data))
         payloads: list[bytes] = []
         for logged in self.log[effect.header.previous.index :]:
             if payloads and sum(map(len, payloads)) + len(logged.encoded) > effect.bytes_max:

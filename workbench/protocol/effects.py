@@ -91,12 +91,14 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class SendLog:
-    """Read entries after `header.previous` from the log, at most `bytes_max` of them (but at least one, if there is
-    one), and send them to `to` under `header`. Nothing is sent when a `DropLog` before it has dropped them."""
+    """Read entries after `header.previous` from the log, at most `bytes_max` of them, and send them to `to` under
+    `header`. If the first of them alone is longer, a piece of it is sent, from byte `offset` on, as an `EntryPiece`.
+    Nothing is sent when a `DropLog` before it has dropped them."""
 
     to: str
     header: AppendEntries
     bytes_max: int
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)

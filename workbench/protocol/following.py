@@ -18,6 +18,7 @@ from workbench.protocol.inputs import Applied, Diverged, Durable, Queried
 from workbench.protocol.messages import (
     AppendEntries,
     ClientBatch,
+    EntryPiece,
     Fetch,
     Mismatch,
     Outcome,
@@ -26,6 +27,7 @@ from workbench.protocol.messages import (
     ReadReply,
     WriteReply,
 )
+from workbench.protocol.pieces import Pieces
 from workbench.protocol.reading import Freshness, ReadingDesk
 from workbench.protocol.receiving import Receiving
 from workbench.protocol.snapshot import Recovered
@@ -54,6 +56,7 @@ class Following:
         """Last position of the batch that storage works on."""
         self._leader_last = 0
         self._stash = Stash(state.limits.unacknowledged_bytes_max)
+        self._pieces = Pieces()
         self._fetching = self._new_fetching()
 
     def _new_fetching(self) -> Fetching:
@@ -150,6 +153,22 @@ class Following:
             self._fetching.brought(at)
         self._fetch_rest(at)
 
+    def on_piece(self, piece: EntryPiece, at: int) -> None:
+        """Keep a part of a long entry, and ask for the next; with the last one, take the entry."""
+        message = piece.header
+        if self._state.log.holds(message.previous) and piece.entry.index == message.previous.index + 1:
+            if self._pieces.take(piece):
+                self._fetching.brought(at)
+            message = self._pieces.whole(message) or message
+            self._note_pieces()
+        self.on_append_entries(message, at)
+
+    def _note_pieces(self) -> None:
+        if note := self._pieces.note():
+            self._state.notes["receiving"] = note
+        else:
+            self._state.notes.pop("receiving", None)
+
     def on_mismatch(self, message: Mismatch, at: int) -> None:
         """Go back to a position that the leader may know, and fetch from there."""
         if self._fetching.refused(message.at):
@@ -182,6 +201,8 @@ class Following:
         self._received_bytes = 0
         self._storing = None
         self._stash.forget_before(recovered.base.index)
+        self._pieces.forget_before(recovered.last_index)
+        self._note_pieces()
         self.receiving.on_end()
         self._fetching = self._new_fetching()
         self._report()
@@ -199,8 +220,9 @@ class Following:
     def _accept(self, message: AppendEntries) -> None:
         """Take entries behind a position that both logs hold."""
         state = self._state
+        is_one = len(message.entries) == 1  # it was asked for, maybe piece by piece, when there was room
         full = self._received_bytes + message.size_bytes > state.limits.unacknowledged_bytes_max
-        if full and self._received:
+        if full and self._received and not (is_one and self._received_bytes < state.limits.catch_up_bytes_max):
             return  # the disk is slower than the leader: fetched when there is room again
         entries = _read_entries(message)
         if entries is None:
@@ -314,7 +336,7 @@ class Following:
     def _ask_for_entries(self, after: Position, at: int, *names: str) -> None:
         state = self._state
         self._fetching.ask(after, at)
-        fetch = Fetch(state.term, state.name, after, 0, state.observer)
+        fetch = Fetch(state.term, state.name, after, self._pieces.held_after(after), state.observer)
         state.ask(*(Send(name, fetch) for name in names))
 
 

@@ -164,7 +164,10 @@ class Leading:
         state.take(logged.entry, len(logged.encoded))
         self._unacknowledged.add(Unacknowledged(logged.entry.index, at, replies))
         self._window.add(logged.entry.index, len(logged.encoded))
-        self._ship(self._header(previous, at, (logged.encoded,)), at)
+        if len(logged.encoded) <= state.limits.catch_up_bytes_max:
+            self._ship(self._header(previous, at, (logged.encoded,)), at)
+        else:
+            self._speak(self._header(state.log.last, at), at)  # they fetch it, piece by piece
         state.ask(Append((logged,), urgent=state.ack.level != "applied"))
 
     # Followers.

@@ -231,6 +231,17 @@ class JoinRefused(Wire, frozen=True, tag=13):
     reason: str
 
 
+class EntryPiece(Wire, frozen=True, tag=14):
+    """Bytes from `offset` on of an entry of `size` bytes that is too long for one message: the one at `entry`, which
+    follows `header.previous`. The header, without entries, says what it would say in an `AppendEntries`."""
+
+    header: AppendEntries
+    entry: Position
+    size: NotNegative
+    offset: NotNegative
+    data: bytes
+
+
 # Between whoever runs the cluster and one replica's process.
 
 
@@ -330,6 +341,7 @@ Message: TypeAlias = (
     | FetchSnapshot
     | SnapshotChunk
     | JoinRefused
+    | EntryPiece
     | Campaign
     | SetLinks
     | Inspect
@@ -346,6 +358,8 @@ def sender_of(message: Message) -> str:
     match message:
         case AppendEntries() | Mismatch() | TakeOver() | SnapshotNeeded() | SnapshotChunk() | JoinRefused():
             return message.leader
+        case EntryPiece(header=header):
+            return header.leader
         case Progress() | Fetch() | FetchSnapshot():
             return message.replica
         case RequestVote():

@@ -39,6 +39,7 @@ from workbench.protocol.messages import (
     AppendEntries,
     Campaign,
     ClientBatch,
+    EntryPiece,
     Fetch,
     FetchSnapshot,
     JoinRefused,
@@ -56,7 +57,7 @@ from workbench.protocol.messages import (
 from workbench.protocol.roles import Role, RoleEvent, next_role
 from workbench.protocol.state import ReplicaState
 
-_FromLeader = AppendEntries | Mismatch | SnapshotNeeded | SnapshotChunk | JoinRefused | TakeOver
+_FromLeader = AppendEntries | EntryPiece | Mismatch | SnapshotNeeded | SnapshotChunk | JoinRefused | TakeOver
 _FromFollower = Progress | Fetch | FetchSnapshot
 _Request = Campaign | AddMember | RemoveMember | TransferLeadership
 
@@ -174,9 +175,11 @@ class Replica:
             case ClientBatch():
                 self._duty.on_client(message, at)
             case AppendEntries(leader=sender) | Mismatch(leader=sender) | SnapshotNeeded(leader=sender):
-                self._from_leader(message, sender, at)
+                self._from_leader(message, message.term, sender, at)
             case SnapshotChunk(leader=sender) | JoinRefused(leader=sender) | TakeOver(leader=sender):
-                self._from_leader(message, sender, at)
+                self._from_leader(message, message.term, sender, at)
+            case EntryPiece(header=header):
+                self._from_leader(message, header.term, header.leader, at)
             case Progress(replica=sender) | Fetch(replica=sender) | FetchSnapshot(replica=sender) if (
                 sender != self._state.name
             ):
@@ -210,13 +213,13 @@ class Replica:
 
     # The leader.
 
-    def _from_leader(self, message: _FromLeader, sender: str, at: int) -> None:
+    def _from_leader(self, message: _FromLeader, term: int, sender: str, at: int) -> None:
         """A term has one leader (law 1): after the first that is heard of, nobody else is listened to."""
         state = self._state
         if sender == state.name:
             state.refused_messages += 1
             return
-        if not self._in_term(message.term, sender, at):
+        if not self._in_term(term, sender, at):
             return
         is_stranger = state.protections.fencing and state.leader not in {"", sender}
         if isinstance(self._duty, Leading) or is_stranger:
@@ -234,6 +237,8 @@ class Replica:
         match message:
             case AppendEntries():
                 following.on_append_entries(message, at)
+            case EntryPiece():
+                following.on_piece(message, at)
             case Mismatch():
                 following.on_mismatch(message, at)
             case SnapshotNeeded():

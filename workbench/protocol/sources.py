@@ -40,7 +40,7 @@ class Sources:
         if joins_now or not state.log.can_read_after(nearest.index):
             state.ask(Send(fetch.replica, SnapshotNeeded(state.term, state.name)))
         elif agrees:
-            state.ask(SendLog(fetch.replica, header, state.limits.catch_up_bytes_max))
+            state.ask(SendLog(fetch.replica, header, state.limits.catch_up_bytes_max, fetch.offset))
         else:
             state.ask(Send(fetch.replica, Mismatch(state.term, state.name, nearest)))
 

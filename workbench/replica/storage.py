@@ -50,7 +50,7 @@ from workbench.protocol.inputs import (
     SnapshotCopied,
     SnapshotSealed,
 )
-from workbench.protocol.messages import SnapshotChunk
+from workbench.protocol.messages import EntryPiece, SnapshotChunk
 from workbench.protocol.outcomes import Execution
 from workbench.protocol.snapshot import Recovered
 from workbench.protocol.values import LoggedEntry, Position
@@ -236,10 +236,21 @@ class ReplicaStorage:
         first_index = header.previous.index + 1
         if first_index < log.first_index:
             return []
+        if log.size_of(first_index) > effect.bytes_max:
+            return [Send(effect.to, self._read_piece(effect, first_index))]
         records = log.read(first_index, bytes_max=effect.bytes_max, count_max=_RECORDS_MAX)
         payloads = tuple(record.payload for record in records)
         self._counters.entries_sent_again += len(payloads)
         return [Send(effect.to, header.with_entries(payloads))]
+
+    def _read_piece(self, effect: SendLog, index: int) -> EntryPiece:
+        log = self._disk.log
+        entry = Position(log.term_at(index) or 0, index)
+        data = log.read_part(index, effect.offset, effect.bytes_max)
+        size = log.size_of(index)
+        if effect.offset + len(data) == size:
+            self._counters.entries_sent_again += 1
+        return EntryPiece(effect.header, entry, size, effect.offset, data)
 
     def _abandon(self) -> None:
         if self._open_group:

@@ -165,7 +165,7 @@ class ReplicationLog:
             raise ValueError(f"entry {first_index} is asked for; the log begins at {self.first_index}")
         records: list[Record] = []
         while count_max > 0 and first_index <= self._segments[-1].last_index:
-            segment = self._segments[bisect_right(self._segments, first_index, key=lambda s: s.first_index) - 1]
+            segment = self._segment_of(first_index)
             fitting = segment.count_within(first_index, bytes_max)
             if fitting == 0 and records:
                 break
@@ -175,6 +175,24 @@ class ReplicationLog:
             count_max -= count
             first_index += count
         return records
+
+    def size_of(self, index: int) -> int:
+        """Bytes of the entry at `index`; 0 beyond the end."""
+        if index > self._segments[-1].last_index:
+            return 0
+        segment = self._segment_of(index)
+        return segment.end_of(index) - segment.offsets[index - segment.first_index] - RECORD_BYTES
+
+    def read_part(self, index: int, offset: int, bytes_max: int) -> bytes:
+        """Bytes of one entry from `offset` on. Its checksum is verified where they are the first. Raises as `read`."""
+        segment = self._segment_of(index)
+        if offset == 0:
+            return self._read_run(segment, index, 1)[0].payload[:bytes_max]
+        start = segment.offsets[index - segment.first_index] + RECORD_BYTES + offset
+        return self._file_of(segment).pread(max(0, min(bytes_max, segment.end_of(index) - start)), start)
+
+    def _segment_of(self, index: int) -> Segment:
+        return self._segments[bisect_right(self._segments, index, key=lambda segment: segment.first_index) - 1]
 
     def iterate(self, first_index: int) -> Iterator[Record]:
         """All entries from `first_index` to the end, a few at a time in memory. Raises as `read`."""
