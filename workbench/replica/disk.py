@@ -28,11 +28,11 @@ from workbench.replica.counters import Counters
 from workbench.replica.rollback import Describer, write_rollback
 from workbench.storage import hard_state
 from workbench.storage.base import Store
-from workbench.storage.engines import open_configured_store
+from workbench.storage.engines import open_configured_store, restore_configured_database
 from workbench.storage.files import Files
 from workbench.storage.incoming import Incoming
 from workbench.storage.replication_log import ReplicationLog
-from workbench.storage.restoring import remove_database, restore_database
+from workbench.storage.restoring import remove_database
 from workbench.storage.snapshots import Snapshots
 
 _REPLAY_BYTES = 4 * 1024 * 1024
@@ -213,7 +213,7 @@ class ReplicaDisk:
         self.store.close()
         directory = self._directory / "database"
         if self.snapshots.newest is not None:
-            restore_database(self._files, directory, self.snapshots.newest)
+            restore_configured_database(self._config, directory, self._files, self.snapshots.newest)
         else:
             remove_database(self._files, directory)
         hit("rewind.half")
@@ -282,7 +282,7 @@ class ReplicaDisk:
             index=base.index,
         )
         hit("install.log_reset")
-        restore_database(self._files, self._directory / "database", snapshot)
+        restore_configured_database(self._config, self._directory / "database", self._files, snapshot)
         hit("install.database_restored")
         self.snapshots.finish_install()
         self.incoming.discard()

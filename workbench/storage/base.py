@@ -11,13 +11,17 @@ not logged.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from workbench.protocol.outcomes import Execution, QueryResult, Refused
 from workbench.protocol.values import Entry, Position, Statement, Transaction
 from workbench.storage.database_copy import DatabaseCopy
 
-__all__ = ["Execution", "QueryResult", "Refused", "Store"]
+__all__ = ["LEFT_OUT", "Execution", "QueryResult", "Refused", "Store"]
+
+
+LEFT_OUT: Final = "left out: "
+"""Begins what stands in the place of a digest where another engine has nothing to compare; the reason follows."""
 
 
 class Store(Protocol):

@@ -76,7 +76,8 @@ def table_digest(cursor: apsw.Cursor, table: str) -> str:
 def hashed_columns(cursor: apsw.Cursor, table: str) -> tuple[list[str], list[str]]:
     """Names of the columns whose values are hashed, and of those of the primary key in its order."""
     found = cursor.execute("SELECT name, pk FROM pragma_table_info(?)", (table,)).fetchall()
-    return [name for name, _ in found], [name for key, name in sorted((key, name) for name, key in found if key)]
+    keys = sorted((int(key), str(name)) for name, key in found if key)
+    return [str(name) for name, _ in found], [name for _, name in keys]
 
 
 def page_digests(pages: Iterator[bytes]) -> tuple[str, ...]:

@@ -1,0 +1,77 @@
+"""Opening a database of DuckDB, and what its errors mean.
+
+One connection, on one thread, of one process among several on a machine: a single worker thread, and a bound of memory
+beyond which DuckDB writes to a folder beside the database. Nothing outside of the database can be reached by SQL.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+
+from workbench.errors import StorageError
+
+DATABASE_NAME: Final = "database.duckdb"
+SPILL_NAME: Final = "spill"
+
+_MEMORY = "1GB"
+_SETTINGS = (
+    "SET threads = 1",
+    f"SET memory_limit = '{_MEMORY}'",
+    "SET default_null_order = 'nulls_first'",
+    "SET errors_as_json = true",
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+    "SET enable_external_access = false",
+    "SET lock_configuration = true",
+)
+
+Error = duckdb.Error
+
+
+def connect(path: Path) -> Any:
+    """Open, or create, the database at `path`. Raises `StorageError`."""
+    try:
+        connection = duckdb.connect(str(path))
+        spill = str(path.parent / SPILL_NAME).replace("'", "''")
+        connection.execute(f"SET temp_directory = '{spill}'")
+        for setting in _SETTINGS:
+            connection.execute(setting)
+    except duckdb.Error as error:
+        raise StorageError(f"cannot open {path}: {reason(error)}") from error
+    return connection
+
+
+def is_broken(error: BaseException) -> bool:
+    """Whether the disk or the database failed, rather than what was asked of it."""
+    return isinstance(error, duckdb.IOException | duckdb.FatalException | duckdb.InternalException)
+
+
+def reason(error: BaseException) -> str:
+    """An error of DuckDB in one line."""
+    return _parts(error)[0]
+
+
+def place_of(error: BaseException) -> int | None:
+    """Where in the SQL text the error is, in bytes from 0, as far as DuckDB says so."""
+    return _parts(error)[1]
+
+
+def _parts(error: BaseException) -> tuple[str, int | None]:
+    text = str(error)
+    place = None
+    _, brace, rest = text.partition("{")
+    if brace:
+        try:
+            found = json.loads(brace + rest)
+            text = str(found["exception_message"])
+            place = int(found["position"]) if "position" in found else None
+        except (ValueError, KeyError, TypeError):
+            pass
+    first, _, hint = text.strip().partition("\n")
+    if hint.startswith("Did you mean"):
+        first = f"{first} {hint.splitlines()[0]}"
+    return " ".join(first.split()) or type(error).__name__, place

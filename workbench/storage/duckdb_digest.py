@@ -1,0 +1,98 @@
+"""Digests of DuckDB's tables that are those of the same rows in SQLite: see `digest.py` for what is hashed, and how.
+
+Rows come in the order of SQLite's keys, and values with SQLite's types. What cannot be compared says so: its digest is
+`LEFT_OUT` and the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from workbench.storage.base import LEFT_OUT
+from workbench.storage.digest import SCHEMA_KEY, hashed_columns, rows_digest
+from workbench.storage.duckdb_logical import Tables
+from workbench.storage.duckdb_reads import fetched, sqlite_rows
+from workbench.storage.duckdb_rows import SCHEMA
+from workbench.storage.duckdb_schema import Column, Table
+from workbench.storage.duckdb_values import BadText, Kind, Reading, order_by, quoted, tag_of
+
+SEQUENCES = "sqlite_sequence"
+_ANOTHER_ENGINE = "the schema is DuckDB's own"
+_NO_KEYS_MADE = "a replica that never leads makes no keys"
+
+
+def tables_digest(connection: Any, tables: Tables) -> dict[str, str]:
+    """Table name -> digest of its rows, or why there is none."""
+    cursor = tables.mirror.connection.cursor()
+    digests = {}
+    for table in tables.mirror.catalog.tables:
+        names, _ = hashed_columns(cursor, table.name)
+        columns = {column.name: column for column in table.shown}
+        digests[table.name] = table_digest(connection, table, [columns[name] for name in names])
+    digests |= {name: LEFT_OUT + why for name, why in tables.mirror.left_out.items()}
+    if tables.mirror.has_sequences():
+        digests[SEQUENCES] = LEFT_OUT + _NO_KEYS_MADE
+    digests[SCHEMA_KEY] = LEFT_OUT + _ANOTHER_ENGINE
+    return digests
+
+
+def table_digest(connection: Any, table: Table, columns: Sequence[Column]) -> str:
+    """Digest of one table of rows, in key order."""
+    place = f"{SCHEMA}.{table.physical}"
+    order = [term for key in table.key for term in order_by(key.physical, key.kind, key.collation)]
+    reading = Reading((column.physical, column.kind) for column in columns)
+    has_bad_text = _has_bad_text(connection, place, columns)
+    connection.execute(f"SELECT {reading.sql} FROM {place} ORDER BY {', '.join(order)}")
+    rows = reading.rows(fetched(connection))
+    return rows_digest(_typed(rows) if has_bad_text else rows)
+
+
+def _has_bad_text(connection: Any, place: str, columns: Iterable[Column]) -> bool:
+    tests = [f"union_tag({column.physical}) = 'bad_text'" for column in columns if column.kind == "any"]
+    if not tests:
+        return False
+    connection.execute(f"SELECT 1 FROM {place} WHERE {' OR '.join(tests)} LIMIT 1")
+    return bool(connection.fetchall())
+
+
+def _typed(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    for row in rows:
+        typed: list[object] = []
+        for value in row:
+            tag = "null" if value is None else tag_of(value)
+            is_text = tag in ("text", "bad_text")
+            typed += ["text" if is_text else tag, value.encode() if tag == "text" else value]
+        yield tuple(bytes(value) if isinstance(value, BadText) else value for value in typed)
+
+
+def own_tables_digest(connection: Any) -> dict[str, str]:
+    """Digests of tables that SQL made in DuckDB's own dialect, with its own types."""
+    connection.execute(
+        "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main' AND NOT internal ORDER BY table_name"
+    )
+    digests = {name: own_table_digest(connection, name) for (name,) in connection.fetchall()}
+    digests[SCHEMA_KEY] = LEFT_OUT + _ANOTHER_ENGINE
+    return digests
+
+
+def own_table_digest(connection: Any, name: str) -> str:
+    """Digest of one such table: in the order of its primary key, or as its rows came."""
+    found = connection.execute(
+        "SELECT constraint_column_names FROM duckdb_constraints() WHERE schema_name = 'main' AND table_name = ?"
+        " AND constraint_type = 'PRIMARY KEY'",
+        [name],
+    ).fetchall()
+    types = dict(
+        connection.execute(
+            "SELECT column_name, data_type FROM duckdb_columns() WHERE schema_name = 'main' AND table_name = ?"
+            " ORDER BY column_index",
+            [name],
+        ).fetchall()
+    )
+    order = ["rowid"]
+    if found:
+        kinds: dict[str, Kind] = {key: "any" if types[key].startswith("UNION") else "blob" for key in found[0][0]}
+        order = [term for key, kind in kinds.items() for term in order_by(quoted(key), kind)]
+    connection.execute(f"SELECT * FROM main.{quoted(name)} ORDER BY {', '.join(order)}")
+    return rows_digest(sqlite_rows(fetched(connection)))
