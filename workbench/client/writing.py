@@ -19,6 +19,8 @@ from workbench.protocol.messages import Outcome, WriteReply
 from workbench.protocol.values import Transaction
 
 _COMMIT_PAUSE_S = 0.05
+_BYTES_PER_S_MIN = 5e6
+"""A long write is sent again only after a time in which it could have been answered."""
 
 
 class WriteOperation:
@@ -45,12 +47,13 @@ class WriteOperation:
         Raises what `Session.write` raises.
         """
         request = Request.of(transaction)
+        on_its_way_s = size_bytes(transaction) / _BYTES_PER_S_MIN
         while True:
             if self._loop.time() >= self._until or self._connection.closed:
                 raise self._gave_up()
             replica, patience_s = self._next()
             answer = await self._connection.ask(
-                replica, request, patience_s=patience_s, until=self._until, needs_leader=True
+                replica, request, patience_s=patience_s + on_its_way_s, until=self._until, needs_leader=True
             )
             reply = answer.reply
             if reply is None:
@@ -134,6 +137,17 @@ class WriteOperation:
         if self._connection.closed:
             return DefiniteError("the cluster of this session was stopped: nothing was sent")
         return NotLeaderError(f"found no leader {why}{reason}", leader=self._connection.leader)
+
+
+def size_bytes(transaction: Transaction) -> int:
+    """About how long a transaction is."""
+    size = 0
+    for statement in transaction.statements:
+        size += len(statement.sql)
+        for value in statement.parameters:
+            if type(value) is str or type(value) is bytes:
+                size += len(value)
+    return size
 
 
 def why_no_answer(connection: ClientConnection, timeout_s: float) -> str:

@@ -28,7 +28,8 @@ from workbench.cluster.processes import ChildProcess, python_command, python_env
 from workbench.errors import BrokerError, ConfigurationError
 from workbench.transport.base import Inbound
 from workbench.transport.broker_url import parse_broker_url
-from workbench.transport.mqtt import MESSAGE_BYTES_MAX, connect_mqtt
+from workbench.transport.fragments import FRAGMENT_BYTES
+from workbench.transport.mqtt import connect_mqtt
 
 HOST = "127.0.0.1"
 _PORT_ATTEMPTS = 5
@@ -131,7 +132,7 @@ def mosquitto_settings() -> dict[str, str]:
         "set_tcp_nodelay": "true",  # Nagle's algorithm adds 40 ms to a round trip
         "max_inflight_messages": "0",
         "max_queued_messages": "1000000",  # not 0 for "no limit": 2.0.x then drops messages of QoS 0
-        "message_size_limit": str(MESSAGE_BYTES_MAX + 1024),
+        "message_size_limit": str(2 * FRAGMENT_BYTES),
         "persistence": "false",
         "sys_interval": "0",
     }

@@ -16,8 +16,9 @@ from types import TracebackType
 from typing import Self
 
 from workbench.errors import BrokerError
-from workbench.transport.base import Handler
+from workbench.transport.base import Handler, Inbound
 from workbench.transport.broker_url import BrokerAddress, parse_broker_url
+from workbench.transport.fragments import MARKER, Assembler, Fragmenter
 from workbench.transport.mqtt_connection import LoginRefusedError, MqttConnection
 from workbench.transport.queues import Incoming, Outgoing
 
@@ -25,6 +26,8 @@ LOGGER = logging.getLogger(__name__)
 
 OUTGOING_BYTES_MAX = 256 * 1024 * 1024
 MESSAGE_BYTES_MAX = 128 * 1024 * 1024
+"""What `publish` takes; what the broker gets is never longer than a fragment."""
+_UNFINISHED_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
 _FLUSH_S = 2.0
 _RETRY_S_MIN = 0.05
 _RETRY_S_MAX = 2.0
@@ -74,6 +77,8 @@ class MqttTransport:
         self._connection: MqttConnection | None = None
         self._topics: dict[str, None] = {}
         self._incoming = Incoming(handler, self._fail)
+        self._fragmenter = Fragmenter()
+        self._assembler = Assembler(_UNFINISHED_BYTES_MAX)
         self._outgoing = Outgoing(outgoing_bytes_max)
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._task: asyncio.Task[None] | None = None
@@ -90,11 +95,18 @@ class MqttTransport:
         await self._standing_connection().unsubscribe(topics)
 
     def publish(self, topic: str, payload: bytes) -> None:
-        """As `Transport.publish`. Messages above 128 MiB are dropped, too: brokers would cut the connection."""
-        if self._connection is None:
-            self._outgoing.drop(1, "no connection to the broker")
+        """As `Transport.publish`. Long messages leave in fragments; those above 128 MiB are dropped, too."""
+        if self._fragmenter.takes_whole(payload):
+            self._publish(topic, payload)
         elif len(payload) > MESSAGE_BYTES_MAX:
             self._outgoing.drop(1, f"a message of {len(payload)} bytes is too long")
+        else:
+            for fragment in self._fragmenter.cut(payload):
+                self._publish(topic, fragment)
+
+    def _publish(self, topic: str, payload: bytes) -> None:
+        if self._connection is None:
+            self._outgoing.drop(1, "no connection to the broker")
         elif self._outgoing or self._connection.busy:
             self._outgoing.add(topic, payload)
         else:
@@ -150,9 +162,14 @@ class MqttTransport:
         await self.close()
 
     async def _connect(self, timeout_s: float) -> MqttConnection:
-        return await MqttConnection.connect(
-            self.address, self.identifier, self._incoming.add, self._send_waiting, timeout_s
-        )
+        return await MqttConnection.connect(self.address, self.identifier, self._receive, self._send_waiting, timeout_s)
+
+    def _receive(self, message: Inbound) -> None:
+        topic, payload = message
+        if payload[:1] != MARKER:
+            self._incoming.add(message)
+        elif (whole := self._assembler.take(topic, payload)) is not None:
+            self._incoming.add((topic, whole))
 
     async def _open(self, timeout_s: float) -> None:
         connection = await self._connect(timeout_s)
