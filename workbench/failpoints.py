@@ -64,6 +64,7 @@ POINTS = {
     "install.log_reset": "the log begins behind it, and the database is the old one",
     "install.database_restored": "the database is that of the snapshot",
     "install.after": "the installation is complete",
+    "adopt.renamed": "a received snapshot is the newest one, and the database, which has diverged, not made of it yet",
     "restore.removed": "the old database is gone",
     "restore.before_rename": "the new one is durable under a temporary name",
     "restore.after_rename": "it has its name",

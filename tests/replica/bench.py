@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.storage.replicas import Call, transaction
 from workbench.config import AckPolicy, Limits, LogFormatName, ReplicaConfig, Timing
+from workbench.errors import DivergedError
 from workbench.protocol.codec import decode_entry, encode_entry
 from workbench.protocol.effects import (
     Append,
@@ -23,6 +24,7 @@ from workbench.protocol.effects import (
     InstallSnapshot,
     MakeSnapshot,
     Query,
+    Rebuild,
     Rewind,
     SaveChunk,
     SaveTerm,
@@ -38,6 +40,7 @@ from workbench.protocol.inputs import (
     InstallFailed,
     LogDropped,
     Queried,
+    Rebuilt,
     SnapshotAbandoned,
     SnapshotCopied,
     SnapshotSealed,
@@ -225,6 +228,15 @@ class Bench:
         for chunk in leader.pieces():
             self.save_chunk(chunk)
         return self.install(kept)
+
+    # Divergence.
+
+    def diverge(self) -> None:
+        """As if an entry had not fitted the database."""
+        self.storage._disk.note_divergence(DivergedError("it does not fit"))
+
+    def rebuild(self) -> None:
+        assert list(self.storage.perform(Rebuild())) == [Rebuilt(self.last)]
 
     # Questions.
 

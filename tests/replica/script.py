@@ -94,6 +94,8 @@ _STEPS: dict[str, Callable[[Bench, Any], object]] = {
     "drop": lambda bench, index: bench.drop_log(index),
     "chunk": lambda bench, chunk: bench.save_chunk(msgspec.convert(chunk, SnapshotChunk)),
     "install": _install,
+    "diverge": lambda bench, _: bench.diverge(),
+    "rebuild": lambda bench, _: bench.rebuild(),
     "restart": lambda bench, _: None,
 }
 
@@ -183,6 +185,7 @@ def make_script(directory: Path, log_format: LogFormatName) -> Script:
     for number in range(80, 83):
         b.write(row(number))
     a.take(b, b.last.index)
+    _mend(a, b)
     a.do("term", 9)
     a.bench.close()
     b.close()
@@ -247,6 +250,21 @@ def _install_from(a: Recorder, b: Bench) -> None:
     for chunk in b.pieces(9_000):
         a.do("chunk", msgspec.to_builtins(chunk, builtin_types=(bytes,)))
     a.do("install", kept)
+
+
+def _mend(a: Recorder, b: Bench) -> None:
+    """Entries do not fit the first replica's database: it is made anew, first of its own log, then of a snapshot."""
+    a.do("diverge")
+    a.do("rebuild")
+    b.write(row(90))
+    a.take(b, b.last.index)
+    b.drop_log(b.make_snapshot().index)
+    b.write(row(91))
+    a.take(b, b.last.index)
+    a.do("diverge")
+    for chunk in b.pieces(9_000):
+        a.do("chunk", msgspec.to_builtins(chunk, builtin_types=(bytes,)))
+    a.do("install", a.bench.last.index)
 
 
 # -------------------------------------------------------------------------------------------- judgement

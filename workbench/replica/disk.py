@@ -252,6 +252,7 @@ class ReplicaDisk:
         position. Raises `DivergedError` when that does not help."""
         self._counters.rebuilds += 1
         self.snapshots.adopt(self.incoming.leave(), position)
+        hit("adopt.renamed")
         self.incoming.discard()
         self._make_anew(self.log.last[1])
         self.diverged = ""
