@@ -33,9 +33,25 @@ def test_rowids_order_tables_without_a_key() -> None:
 
 
 def test_types_are_told_apart() -> None:
-    values = ("1", "1.0", "'1'", "x'31'", "NULL", "''", "x''", "-0.0", "0.0", "0", "9e999", "9223372036854775807")
+    values = ("1", "1.0", "'1'", "x'31'", "NULL", "''", "x''", "0.0", "0", "9e999", "9223372036854775807")
     assert len({digest("CREATE TABLE t (a)", f"INSERT INTO t VALUES ({value})")["t"] for value in values}) == len(
         values
+    )
+
+
+def test_zeros_are_equal_whatever_their_sign() -> None:
+    one, two = (digest("CREATE TABLE t (a)", f"INSERT INTO t VALUES ({value})") for value in ("0.0", "-0.0"))
+    assert one == two
+
+
+def test_rows_without_a_key_where_there_should_be_one_come_in_any_order() -> None:
+    table = "CREATE TABLE t (k TEXT PRIMARY KEY, v COLLATE NOCASE)"
+    one = digest(table, "INSERT INTO t VALUES (NULL, 'a'), ('x', 1), (NULL, 'A'), (NULL, 1), (NULL, 1.0)")
+    two = digest(table, "INSERT INTO t VALUES (NULL, 1.0), (NULL, 1), (NULL, 'A'), (NULL, 'a'), ('x', 1)")
+    assert one == two
+    assert (
+        one["t"]
+        != digest(table, "INSERT INTO t VALUES (NULL, 'a'), ('x', 1), (NULL, 'a'), (NULL, 1), (NULL, 1.0)")["t"]
     )
 
 

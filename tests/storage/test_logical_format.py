@@ -19,56 +19,6 @@ def replicas(tmp_path: Path) -> Replicas:
     return Replicas(tmp_path, "logical")
 
 
-def test_null_in_a_primary_key_is_refused(replicas: Replicas) -> None:
-    leader, follower = replicas.open("leader"), replicas.open("follower")
-    refused = "NULL in the primary key"
-    assert refused in replicas.refusal(
-        leader, "CREATE TABLE early (a TEXT PRIMARY KEY)", "INSERT INTO early VALUES (NULL)"
-    )
-    replicas.do(
-        leader,
-        "CREATE TABLE t (a TEXT PRIMARY KEY, b)",
-        'CREATE TABLE "it\'s ""two""" (a, b, PRIMARY KEY (b, a))',
-        "CREATE TABLE plain (id INTEGER PRIMARY KEY, b)",
-        "CREATE TABLE backwards (id INTEGER PRIMARY KEY DESC, b)",
-        "INSERT INTO t VALUES ('x', 1)",
-    )
-    assert refused in replicas.refusal(leader, "INSERT INTO t VALUES (NULL, 1)")
-    assert refused in replicas.refusal(leader, "INSERT OR IGNORE INTO t(b) VALUES (1)")
-    assert refused in replicas.refusal(leader, "UPDATE t SET a = NULL")
-    assert refused in replicas.refusal(leader, "INSERT INTO backwards(b) VALUES (1)")
-    assert refused in replicas.refusal(leader, 'INSERT INTO "it\'s ""two""" VALUES (1, NULL)')
-    replicas.do(
-        leader,
-        "ALTER TABLE t RENAME TO u",
-        "CREATE TABLE t (a TEXT PRIMARY KEY)",
-        "ALTER TABLE u RENAME COLUMN a TO key",
-    )
-    assert refused in replicas.refusal(leader, "INSERT INTO u VALUES (NULL, 1)")
-    assert refused in replicas.refusal(leader, "INSERT INTO t VALUES (NULL)")
-    replicas.do(
-        leader,
-        "INSERT INTO plain VALUES (NULL, 1)",
-        "UPDATE u SET b = NULL",
-        "DROP TABLE t",
-        "INSERT INTO u VALUES ('y', 2)",
-    )
-    replicas.catch_up(follower)
-    assert follower.digest() == leader.digest()
-    assert refused in replicas.refusal(follower, "INSERT INTO u VALUES (NULL, 1)")  # promoted
-    replicas.close()
-    assert refused in replicas.refusal(replicas.open("leader"), "INSERT INTO u VALUES (NULL, 1)")
-
-
-def test_create_table_as_is_refused_with_the_way_out(replicas: Replicas) -> None:
-    leader, follower = replicas.open("leader"), replicas.open("follower")
-    replicas.do(leader, "CREATE TABLE t (a)", "INSERT INTO t VALUES (1)")
-    assert "create the table first" in replicas.refusal(leader, "CREATE TABLE u AS SELECT * FROM t")
-    replicas.do(leader, "CREATE TABLE u (a)", "INSERT INTO u SELECT * FROM t")
-    replicas.catch_up(follower)
-    assert follower.digest() == leader.digest()
-
-
 def test_conflicts_are_divergence_and_name_table_and_reason(replicas: Replicas) -> None:
     leader, follower = replicas.open("leader"), replicas.open("follower")
     replicas.do(leader, "CREATE TABLE t (a INTEGER PRIMARY KEY, b UNIQUE)", "CREATE TABLE gone (a PRIMARY KEY)")

@@ -15,10 +15,10 @@ from workbench.config import LogFormatName
 from workbench.log_formats.base import StatementFacts, strict_decoder
 from workbench.log_formats.row_apply import RowApplier
 from workbench.log_formats.row_capture import RowCapture
-from workbench.log_formats.row_parts import Changes, Part, SchemaChange, Sequences
+from workbench.log_formats.row_parts import Changes, Part, RowImages, SchemaChange, Sequences
 from workbench.protocol.values import Statement
 
-__all__ = ["Changes", "LogicalBody", "LogicalFormat", "Part", "SchemaChange", "Sequences", "decode_body"]
+__all__ = ["Changes", "LogicalBody", "LogicalFormat", "Part", "RowImages", "SchemaChange", "Sequences", "decode_body"]
 
 
 class LogicalBody(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -45,12 +45,7 @@ class LogicalFormat:
         return "logical"
 
     def refusal(self, facts: StatementFacts) -> str:
-        if facts.copies_into_new_table:
-            return (
-                "CREATE TABLE ... AS is not possible under the logical log format: changesets cannot hold its rows"
-                " (create the table first, then INSERT ... SELECT)"
-            )
-        return ""
+        return ""  # what the schema must not become is known only afterwards
 
     def lead(self) -> None:
         self._capture.lead()
@@ -73,10 +68,10 @@ class LogicalFormat:
 
     def before_schema_change(self) -> None:
         self._parts += self._capture.take()
+        self._capture.before_schema_change()
 
     def after_schema_change(self, sql: str) -> None:
-        self._parts.append(SchemaChange(sql))
-        self._capture.schema_changed()
+        self._parts += self._capture.after_schema_change(sql)
         self._capture.resume()
 
     def end_transaction(self, statements: Sequence[Statement], *, accepted: bool) -> None:

@@ -24,7 +24,10 @@ import apsw
 
 from workbench.errors import CodecError, DivergedError
 from workbench.log_formats.base import NO_DIVERGENCE, diverged, set_enforcement
-from workbench.log_formats.row_parts import Changes, Part, SchemaChange, Sequences
+from workbench.log_formats.image_capture import drop_triggers
+from workbench.log_formats.key_kinds import Table, read_tables
+from workbench.log_formats.row_images import ImageWriter, check_images
+from workbench.log_formats.row_parts import Changes, Part, RowImages, SchemaChange, Sequences
 from workbench.log_formats.table_shapes import Shape, has_virtual_tables, table_shapes
 
 _CONFLICTS = {
@@ -43,17 +46,19 @@ class RowApplier:
         self._connection = connection
         self._cursor = connection.cursor()
         self._shapes: dict[str, Shape] | None = None
+        self._tables: dict[str, Table] | None = None
         self._has_virtual_tables = False
 
     def follow(self) -> None:
         """Prepare the connection for applying parts."""
         set_enforcement(self._connection, on=False)
         self._connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)  # it protects shadow tables
+        drop_triggers(self._connection)  # a leader's, which would be in the way of changes of the schema
         self.schema_changed()
 
     def schema_changed(self) -> None:
         """A statement has changed the schema, or a rollback may have."""
-        self._shapes = None
+        self._shapes = self._tables = None
 
     def apply(self, part: Part) -> None:
         """Bring one part into the open transaction."""
@@ -64,12 +69,18 @@ class RowApplier:
                 self._apply_schema_change(sql)
             case Sequences(rows):
                 self._apply_sequences(rows)
+            case RowImages():
+                self._apply_images(part)
 
     def undo(self, part: Part) -> bool:
         """Take one applied part back, in the open transaction; False when it does not say how."""
-        if not isinstance(part, Changes):
-            return False  # what a schema or a sequence was before is not said
-        self._apply_changes(apsw.Changeset.invert(part.changeset))
+        match part:
+            case Changes(changeset):
+                self._apply_changes(apsw.Changeset.invert(changeset))
+            case RowImages(table, removed, added):
+                self._apply_images(RowImages(table, added, removed))
+            case _:
+                return False  # what a schema or a sequence was before is not said
         return True
 
     def after_apply(self) -> None:
@@ -133,6 +144,21 @@ class RowApplier:
             raise
         except (apsw.Error, ValueError) as error:
             raise diverged(f"execute {sql!r:.200}", error) from error
+
+    def _apply_images(self, part: RowImages) -> None:
+        check_images((*part.removed, *part.added))
+        self._learn_schema()
+        if self._tables is None:
+            self._tables = read_tables(self._connection)
+        table = self._tables.get(part.table)
+        if table is None or not (table.is_whole or table.nullable_key):
+            raise DivergedError(f"the leader changed table {part.table}: this replica has none that is known by images")
+        try:
+            ImageWriter(self._cursor, table).write(part)
+        except NO_DIVERGENCE:
+            raise
+        except (apsw.Error, ValueError, OverflowError) as error:
+            raise diverged(f"write a row of {part.table}", error) from error
 
     def _apply_sequences(self, rows: tuple[tuple[str | None, int | None], ...]) -> None:
         try:

@@ -7,23 +7,40 @@
     parts = capture.finish()           # all that changed, in order, while the transaction is still open
     capture.discard()                  # or: it was rolled back, or is not wanted
 
-`take` and `resume` stand around a statement that changes the schema (after it, `schema_changed`): what changed before
-it belongs before it. Rules:
+Around a statement that changes the schema, be anything noted or not:
+
+    parts += capture.take()            # what changed before it belongs before it
+    capture.before_schema_change()
+    ...                                # the statement
+    parts += capture.after_schema_change(sql)   # raises `StatementError` for what could not be captured
+    capture.resume()                   # if changes are noted
+
+Rules:
 
 - One session of SQLite notes everything; nothing else may use sessions or preupdate hooks on this connection.
 - FTS5 keeps its changes in memory until COMMIT, or until a savepoint is released: without one around the statements
   its rows are missing.
-- What a changeset cannot hold is refused while it runs: rows with NULL in their primary key, by temporary triggers on
-  the tables that would allow one. `sqlite_sequence` is invisible to sessions and travels as it stands.
+- Rows that a changeset cannot hold travel as images (`image_capture.py`): what is removed before the changeset, what
+  is added behind it. `sqlite_sequence` is invisible to sessions and travels as it stands.
+- CREATE TABLE ... AS travels as the CREATE TABLE that SQLite made of it, and its rows.
 """
 
 from __future__ import annotations
 
+import re
+
 import apsw
 
+from workbench.errors import StatementError
 from workbench.log_formats.base import run, set_enforcement
-from workbench.log_formats.row_parts import Changes, RowPart, Sequences, is_captured
-from workbench.log_formats.table_shapes import has_sequences, null_key_guards
+from workbench.log_formats.image_capture import ImageCapture
+from workbench.log_formats.key_kinds import read_tables, schema_refusal
+from workbench.log_formats.row_parts import Changes, Part, RowPart, SchemaChange, Sequences, is_captured
+from workbench.log_formats.table_shapes import has_sequences, quoted
+
+_MAY_COPY = re.compile(r"\bCREATE\b.*?\bTABLE\b.*?\bAS\b", re.IGNORECASE | re.DOTALL)
+"""Every CREATE TABLE ... AS, and some others."""
+_NEWEST = "SELECT rowid, name, sql FROM sqlite_schema WHERE type = 'table' ORDER BY rowid DESC LIMIT 1"
 
 
 class RowCapture:
@@ -34,22 +51,23 @@ class RowCapture:
         self._cursor = connection.cursor()
         self._session: apsw.Session | None = None
         self._sequences: tuple[tuple[str | None, int | None], ...] = ()
+        self._images = ImageCapture(connection)
+        self._whole: frozenset[str] = frozenset()
+        """Tables all of whose rows are captured as images."""
         self._schema_known = False
         self._has_sequences = False
+        self._newest_before = 0
 
     def lead(self) -> None:
         """Prepare the connection for executing clients' statements."""
         set_enforcement(self._connection, on=True)
         self._connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
-        self.schema_changed()
-
-    def schema_changed(self) -> None:
-        """A statement has changed the schema, or a rollback may have."""
         self._schema_known = False
 
     def start(self) -> None:
         """Note changes from now on. A transaction is open."""
         self._learn_schema()
+        self._images.forget()
         self._sequences = self._read_sequences()
         self.resume()
 
@@ -59,15 +77,19 @@ class RowCapture:
             return []
         changeset = self._session.changeset()
         self._close_session()
-        return [Changes(changeset)] if changeset else []
+        changes: list[RowPart] = [Changes(changeset)] if changeset else []
+        if not self._images.has_noted:
+            return changes
+        removed, added = self._images.take()
+        return [*removed, *changes, *added]
 
     def resume(self) -> None:
         """Note changes again."""
         self._learn_schema()
         session = apsw.Session(self._connection, "main")
         session.config(apsw.SQLITE_SESSION_OBJCONFIG_ROWID, 1)
-        if self._has_sequences:
-            session.table_filter(is_captured)
+        if self._has_sequences or self._whole:
+            session.table_filter(self._is_in_changesets)
         session.attach()
         self._session = session
 
@@ -79,9 +101,45 @@ class RowCapture:
         return parts
 
     def discard(self) -> None:
-        """Forget what was noted."""
+        """Forget what was noted. The schema may be another one, too."""
         self._close_session()
-        self.schema_changed()
+        self._images.forget()
+        self._schema_known = False
+
+    def before_schema_change(self) -> None:
+        """A statement that changes the schema runs next."""
+        self._images.stop()
+        self._schema_known = False
+        self._newest_before = next((rowid for rowid, _, _ in run(self._connection, _NEWEST)), 0)
+
+    def after_schema_change(self, sql: str) -> list[Part]:
+        """It has succeeded: what it travels as. Raises `StatementError` when rows could not be captured any more."""
+        if reason := schema_refusal(self._connection, read_tables(self._connection)):
+            raise StatementError(reason)
+        if _MAY_COPY.search(sql):
+            for rowid, name, created in run(self._connection, _NEWEST):
+                if rowid > self._newest_before and (changeset := self._all_rows(name)):
+                    return [SchemaChange(created), Changes(changeset)]
+        return [SchemaChange(sql)]
+
+    def _all_rows(self, table: str) -> bytes:
+        """A changeset that inserts all rows of a new table: its difference from an empty one."""
+        name = quoted(table)
+        if not run(self._connection, f"SELECT 1 FROM main.{name} LIMIT 1"):
+            return b""
+        self._cursor.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM main.{name} LIMIT 0")
+        try:
+            session = apsw.Session(self._connection, "main")
+            session.config(apsw.SQLITE_SESSION_OBJCONFIG_ROWID, 1)
+            session.diff("temp", table)
+            changeset: bytes = session.changeset()
+            session.close()
+        finally:
+            self._cursor.execute(f"DROP TABLE temp.{name}")
+        return changeset
+
+    def _is_in_changesets(self, table: str) -> bool:
+        return is_captured(table) and table not in self._whole
 
     def _close_session(self) -> None:
         if self._session is not None:
@@ -96,6 +154,7 @@ class RowCapture:
     def _learn_schema(self) -> None:
         if not self._schema_known:
             self._has_sequences = has_sequences(self._connection)
-            for sql in null_key_guards(self._connection):
-                self._cursor.execute(sql)
+            tables = read_tables(self._connection)
+            self._images.watch(tables)
+            self._whole = frozenset(name for name, table in tables.items() if table.is_whole)
             self._schema_known = True

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 from workbench.log_formats.base import INTERNAL_PREFIX
+
+Image: TypeAlias = tuple[Any, ...]
+"""The values of all stored columns of a row, in their order: None, int, float, str or bytes; text that is not valid
+UTF-8 as an array of one element, its bytes."""
 
 
 class Changes(msgspec.Struct, frozen=True, array_like=True, tag=0, forbid_unknown_fields=True):
@@ -30,11 +34,20 @@ class Sequences(msgspec.Struct, frozen=True, array_like=True, tag=2, forbid_unkn
     rows: tuple[tuple[str | None, int | None], ...]
 
 
-RowPart: TypeAlias = Changes | Sequences
+class RowImages(msgspec.Struct, frozen=True, array_like=True, tag=3, forbid_unknown_fields=True):
+    """Rows that no changeset can hold, such as those with NULL in their primary key, whole: one row exactly like each
+    of `removed` goes, then each of `added` comes."""
+
+    table: str
+    removed: tuple[Image, ...]
+    added: tuple[Image, ...]
+
+
+RowPart: TypeAlias = Changes | Sequences | RowImages
 """A part that changes rows and nothing else."""
-Part: TypeAlias = Changes | SchemaChange | Sequences
+Part: TypeAlias = Changes | SchemaChange | Sequences | RowImages
 
 
 def is_captured(table: str) -> bool:
-    """Whether changesets hold the rows of `table`."""
+    """Whether changesets may hold rows of `table`."""
     return not table.startswith(("sqlite_", INTERNAL_PREFIX))

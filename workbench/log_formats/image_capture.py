@@ -1,0 +1,218 @@
+"""Noting, on a leader, the rows that changesets cannot hold (`key_kinds.py`): by temporary triggers on their tables.
+
+A trigger tells which row is about to change, and its image is read before it does; what has become of it is read at the
+end. Rows come and go without firing triggers in one way: REPLACE deletes those that are in conflict. They are noted
+before each INSERT and UPDATE. Rules:
+
+- To note too much does no harm: a row that is as it was cancels out.
+- What was noted of a transaction that was undone stays right: its rows are as they were before the first note.
+- Triggers name columns, so they are taken away before the schema changes, and made anew after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any, Final
+
+import apsw
+
+from workbench.errors import StatementError
+from workbench.log_formats.base import INTERNAL_PREFIX, run
+from workbench.log_formats.key_kinds import Table, Unique, guards
+from workbench.log_formats.row_images import encode_image, read_images
+from workbench.log_formats.row_parts import Image, RowImages
+from workbench.log_formats.table_shapes import quoted
+
+_NOTED_MAX: Final = 500_000
+"""Rows noted of one group; they wait in memory."""
+_NOTE_OLD = f"{INTERNAL_PREFIX}note_old"
+_NOTE_NEW = f"{INTERNAL_PREFIX}note_new"
+
+_numbers = count(1)  # a trigger keeps its name when its table is renamed, so it cannot be named after the table
+
+
+def drop_triggers(connection: apsw.Connection) -> None:
+    """Take the workbench's temporary triggers away."""
+    names = run(connection, f"SELECT name FROM sqlite_temp_schema WHERE type = 'trigger' AND name GLOB '{_GLOB}'")
+    for (name,) in names:
+        connection.execute(f"DROP TRIGGER temp.{quoted(name)}")
+
+
+_GLOB = f"{INTERNAL_PREFIX}*"
+
+
+class ImageCapture:
+    """Images of rows that change, on one connection."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor()
+        self._tables: dict[int, Table] = {}
+        self._noted: dict[tuple[Any, ...], Image | None] = {}
+        """(number of the table, what a row is known by) -> its image before it was first touched."""
+        for name, function in ((_NOTE_OLD, self._note_old), (_NOTE_NEW, self._note_new)):
+            connection.create_scalar_function(name, function, flags=apsw.SQLITE_INNOCUOUS)
+
+    @property
+    def has_noted(self) -> bool:
+        return bool(self._noted)
+
+    def watch(self, tables: dict[str, Table]) -> None:
+        """Make the triggers that these tables need, in the place of any others."""
+        drop_triggers(self._connection)
+        self._tables = {}
+        for number, table in enumerate(tables.values()):
+            for condition, reason in guards(table):
+                self._guard(table, condition, reason)
+            if table.is_whole or (table.nullable_key and table.rowid and not table.has_unique_expression):
+                self._tables[number] = table
+                for sql in _triggers(table, number):
+                    self._cursor.execute(sql)
+
+    def stop(self) -> None:
+        """The schema is about to change."""
+        drop_triggers(self._connection)
+
+    def forget(self) -> None:
+        """What was noted is not wanted."""
+        self._noted.clear()
+
+    def take(self) -> tuple[list[RowImages], list[RowImages]]:
+        """What is gone, and what has come; nothing is noted any more."""
+        removed: list[RowImages] = []
+        added: list[RowImages] = []
+        for number, table in self._tables.items():
+            noted = {key[1:]: image for key, image in self._noted.items() if key[0] == number}
+            if not noted:
+                continue
+            gone = [image for image in noted.values() if image is not None]
+            come = list(self._present(table, noted))
+            unchanged = _common(gone, come)
+            gone, come = _without(gone, unchanged), _without(come, unchanged)
+            if gone:
+                removed.append(RowImages(table.name, tuple(gone), ()))
+            if come:
+                added.append(RowImages(table.name, (), tuple(come)))
+        self._noted.clear()
+        return removed, added
+
+    def _present(self, table: Table, noted: dict[tuple[Any, ...], Image | None]) -> Iterator[Image]:
+        """The images of the rows that are there now."""
+        condition = " AND ".join(f"{name} = ?" for name in _identity(table))
+        if not table.is_whole:
+            condition += f" AND ({_is_special(table, '')})"
+        seen: set[bytes] = set()
+        for identity in noted:
+            for image in read_images(self._cursor, table, condition, identity):
+                if table.without_rowid:  # two keys that are equal find one row
+                    code = encode_image(image)
+                    if code in seen:
+                        continue
+                    seen.add(code)
+                yield image
+
+    def _note_old(self, *key: Any) -> None:
+        if key not in self._noted:
+            self._check_room()
+            table = self._tables[key[0]]
+            condition = " AND ".join(f"{name} = ?" for name in _identity(table))
+            images = read_images(self._connection.cursor(), table, condition, key[1:])
+            self._noted[key] = images[0] if images else None
+
+    def _note_new(self, *key: Any) -> None:
+        if key not in self._noted:
+            self._check_room()
+            self._noted[key] = None
+
+    def _check_room(self) -> None:
+        if len(self._noted) >= _NOTED_MAX:
+            raise StatementError(
+                f"more than {_NOTED_MAX} rows that are not known by the bytes of a key were changed at once",
+                hint="change fewer",
+            )
+
+    def _guard(self, table: Table, condition: str, reason: str) -> None:
+        text = reason.replace("'", "''")
+        for event in ("INSERT", "UPDATE"):
+            self._cursor.execute(_trigger(f"BEFORE {event}", table, condition, f"SELECT RAISE(ABORT, '{text}')"))
+
+
+def _triggers(table: Table, number: int) -> Iterator[str]:
+    """SQL that creates the triggers of one table."""
+    old = f"SELECT {_NOTE_OLD}({number}, {', '.join(_identity(table, 'OLD.'))})"
+    new = f"SELECT {_NOTE_NEW}({number}, {', '.join(_identity(table, 'NEW.'))})"
+    yield _trigger("BEFORE UPDATE", table, _is_special(table, "OLD."), old)
+    yield _trigger("BEFORE DELETE", table, _is_special(table, "OLD."), old)
+    yield _trigger("AFTER INSERT", table, _is_special(table, "NEW."), new)
+    yield _trigger("AFTER UPDATE", table, _is_special(table, "NEW."), new)
+    conflicts = [_conflict(table, index) for index in table.unique.values() if table.is_whole or not index.is_key]
+    moved = ""
+    if table.rowid:
+        conflicts.append(f"{table.rowid} = NEW.{table.rowid}")
+        moved = f"NEW.{table.rowid} IS NOT OLD.{table.rowid}"
+    victims = (
+        f"SELECT {_NOTE_OLD}({number}, {', '.join(_identity(table))}) FROM main.{quoted(table.name)}"
+        f" WHERE ({_is_special(table, '')}) AND ({' OR '.join(conflicts)})"
+    )
+    if len(conflicts) > bool(table.rowid):
+        yield _trigger("BEFORE INSERT", table, "1", victims)
+        yield _trigger("BEFORE UPDATE", table, "1", victims)
+    else:  # only a rowid that somebody has chosen can be in conflict; SQLite says -1 where it is still to be found
+        yield _trigger("BEFORE INSERT", table, f"NEW.{table.rowid} <> -1", victims)
+        yield _trigger("BEFORE UPDATE", table, moved, victims)
+
+
+def _trigger(when: str, table: Table, condition: str, body: str) -> str:
+    name = f"{INTERNAL_PREFIX}trigger_{next(_numbers)}"
+    return f"CREATE TEMP TRIGGER {name} {when} ON main.{quoted(table.name)} WHEN {condition} BEGIN {body}; END"
+
+
+def _identity(table: Table, prefix: str = "") -> list[str]:
+    """What a row is known by while it is noted."""
+    return [f"{prefix}{table.rowid}"] if table.rowid else [f"{prefix}{quoted(column.name)}" for column in table.key]
+
+
+def _is_special(table: Table, prefix: str) -> str:
+    """A condition that the rows meet which no changeset holds."""
+    if table.is_whole:
+        return "1"
+    return " OR ".join(f"{prefix}{quoted(name)} IS NULL" for name in table.nullable_key)
+
+
+def _conflict(table: Table, index: Unique) -> str:
+    defaults = {column.name: column.default for column in table.columns if column.is_never_null}
+    parts = []
+    for name, collation in index.columns:
+        assert name is not None  # such tables are guarded, or refused
+        new = f"NEW.{quoted(name)}"
+        if default := defaults.get(name):
+            new = f"coalesce({new}, {default})"  # as OR REPLACE does with NULL where it is not allowed
+        parts.append(f"{quoted(name)} = {new} COLLATE {quoted(collation)}")
+    return "(" + " AND ".join(parts) + ")"
+
+
+def _common(left: list[Image], right: list[Image]) -> dict[bytes, int]:
+    """How often each image is in both."""
+    counts: dict[bytes, int] = {}
+    for image in left:
+        code = encode_image(image)
+        counts[code] = counts.get(code, 0) + 1
+    found: dict[bytes, int] = {}
+    for image in right:
+        code = encode_image(image)
+        if counts.get(code, 0) > found.get(code, 0):
+            found[code] = found.get(code, 0) + 1
+    return found
+
+
+def _without(images: list[Image], taken: dict[bytes, int]) -> list[Image]:
+    left = dict(taken)
+    kept = []
+    for image in images:
+        code = encode_image(image)
+        if left.get(code, 0):
+            left[code] -= 1
+        else:
+            kept.append(image)
+    return kept

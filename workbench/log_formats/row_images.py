@@ -1,0 +1,147 @@
+"""Reading whole rows as images, and finding and writing them again: what `RowImages` needs on both sides.
+
+Exactly the same row is meant, not an equal one: 1 is not 1.0, and text is compared by its bytes. Text that is not
+valid UTF-8, which Python cannot hold, is read and written as the blob of its bytes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from workbench.errors import CodecError, DivergedError
+from workbench.log_formats.key_kinds import Table
+from workbench.log_formats.row_parts import Image, RowImages
+from workbench.log_formats.table_shapes import quoted
+
+_ONE_BY_ONE_MAX: Final = 20
+"""Rows to find by SQL, each on its own; more are looked up among all that may be meant."""
+_COMPARED_MAX: Final = 50
+"""Columns that SQL compares: enough to leave few rows to look at."""
+
+encode_image = msgspec.msgpack.Encoder().encode
+"""Bytes that are equal for the same image, and only then."""
+
+
+def read_images(cursor: apsw.Cursor, table: Table, condition: str, values: Sequence[Any]) -> list[Image]:
+    """The images of the rows that meet `condition`."""
+    columns = [quoted(name) for name in table.stored]
+    source = f"FROM main.{quoted(table.name)} WHERE {condition}"
+    try:
+        images: list[Image] = cursor.execute(f"SELECT {', '.join(columns)} {source}", values).fetchall()
+        return images
+    except UnicodeDecodeError:
+        pass
+    kinds: list[Image] = cursor.execute(
+        f"SELECT {', '.join(f'typeof({name})' for name in columns)} {source}", values
+    ).fetchall()
+    raw = ", ".join(f"CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END" for name in columns)
+    found: list[Image] = cursor.execute(f"SELECT {raw} {source}", values).fetchall()
+    return [tuple(map(_text, row, kind)) for row, kind in zip(found, kinds, strict=True)]
+
+
+def _text(value: Any, kind: str) -> Any:
+    if kind != "text":
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return [value]
+
+
+class ImageWriter:
+    """Brings the images of one part into a table of a follower's. Raises `DivergedError` or `CodecError`."""
+
+    def __init__(self, cursor: apsw.Cursor, table: Table) -> None:
+        self._cursor = cursor
+        self._table = table
+        self._name = f"main.{quoted(table.name)}"
+        self._key = [column.name for column in table.key]
+        self._identity = [table.rowid] if table.rowid else [quoted(name) for name in self._key]
+
+    def write(self, part: RowImages) -> None:
+        """Delete what is removed, then insert what is added."""
+        count = len(self._table.stored)
+        for image in (*part.removed, *part.added):
+            if len(image) != count:
+                raise DivergedError(
+                    f"the leader changed table {part.table} with {len(image)} stored columns: here it has {count}"
+                )
+        for identity in self._find(part.removed):
+            self._cursor.execute(f"DELETE FROM {self._name} WHERE {self._is_identity}", identity)
+        for image in part.added:
+            places = ", ".join("CAST(? AS TEXT)" if isinstance(value, list) else "?" for value in image)
+            columns = ", ".join(quoted(name) for name in self._table.stored)
+            self._cursor.execute(f"INSERT INTO {self._name} ({columns}) VALUES ({places})", _bound(image))
+
+    @property
+    def _is_identity(self) -> str:
+        return " AND ".join(f"{name} IS ?" for name in self._identity)
+
+    def _find(self, images: Sequence[Image]) -> Iterator[tuple[Any, ...]]:
+        """The identity of one row for each of `images`."""
+        taken: set[bytes] = set()
+        if len(images) <= _ONE_BY_ONE_MAX:
+            for image in images:
+                wanted = encode_image(image)
+                condition, values = self._resembles(image)
+                for identity in self._identities(condition, values):
+                    if encode_image(identity) not in taken and self._image(identity) == wanted:
+                        taken.add(encode_image(identity))
+                        yield identity
+                        break
+                else:
+                    raise self._missing(image)
+            return
+        by_image: dict[bytes, list[tuple[Any, ...]]] = defaultdict(list)
+        nullable = " OR ".join(f"{quoted(name)} IS NULL" for name in self._table.nullable_key)
+        for identity in self._identities("1" if self._table.is_whole or not nullable else nullable, ()):
+            by_image[self._image(identity)].append(identity)
+        for image in images:
+            identities = by_image[encode_image(image)]
+            if not identities:
+                raise self._missing(image)
+            yield identities.pop()
+
+    def _resembles(self, image: Image) -> tuple[str, list[Any]]:
+        """A condition that the row meets, and few others do."""
+        stored = self._table.stored
+        places = [stored.index(name) for name in self._key]
+        places += [place for place in range(len(stored)) if place not in places]
+        chosen = [place for place in places if not isinstance(image[place], list)][:_COMPARED_MAX]
+        return " AND ".join(f"{quoted(stored[place])} IS ?" for place in chosen) or "1", [image[p] for p in chosen]
+
+    def _identities(self, condition: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        sql = f"SELECT {', '.join(self._identity)} FROM {self._name} WHERE {condition}"
+        return self._cursor.execute(sql, values).fetchall()
+
+    def _image(self, identity: tuple[Any, ...]) -> bytes:
+        (image,) = read_images(self._cursor, self._table, self._is_identity, identity)
+        return encode_image(image)
+
+    def _missing(self, image: Image) -> DivergedError:
+        return DivergedError(
+            f"DELETE on table {self._table.name}, {image!r:.120}: there is no such row",
+            hint="this replica's database differs from the leader's",
+        )
+
+
+def check_images(images: Iterable[Image]) -> None:
+    """Raise `CodecError` for values that no row of SQLite's has."""
+    for image in images:
+        for value in image:
+            if isinstance(value, list):
+                if len(value) != 1 or not isinstance(value[0], bytes):
+                    raise CodecError("an image of a row holds an array that is no text")
+            elif not (value is None or type(value) in (int, float, str, bytes)):
+                raise CodecError(f"an image of a row holds a value of type {type(value).__name__}")
+            elif type(value) is int and not -(2**63) <= value < 2**63:
+                raise CodecError("an image of a row holds an integer outside of 64 bits")
+
+
+def _bound(image: Image) -> list[Any]:
+    return [value[0] if isinstance(value, list) else value for value in image]
