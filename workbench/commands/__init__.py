@@ -41,6 +41,11 @@ COMMANDS = {
         "Replay a SQL script through a leader and compare what the replicas hold.",
         "workbench load shop.sql --log-format wal --followers 2",
     ),
+    "explain": Command(
+        "explain",
+        "Show how each log format would replicate a statement: safe or not, its entry, what a follower makes of it.",
+        'workbench explain "INSERT INTO t(x) VALUES (random())"',
+    ),
     "log": Command(
         "log",
         "Show the entries of a replica's replication log, decoded; nothing is changed.",

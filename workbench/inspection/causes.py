@@ -14,8 +14,8 @@ def unsafe_cause(connection: apsw.Connection, sql: str) -> tuple[str, str]:
     """
     try:
         found = analyse(connection, sql)
-    except apsw.Error:
-        return "", ""  # such as a table that the statement itself has dropped
+    except (apsw.Error, UnicodeDecodeError):
+        return "", ""  # such as a table that the statement itself has dropped, or text that is none
     if not found:
         return "", ""
     return str(found[0].cause), "; ".join(one.sentence for one in found)
