@@ -11,38 +11,10 @@ import numpy as np
 from tests.unit.synthetic_failover import failover_run
 from tests.unit.synthetic_folder import Row, write
 from tests.unit.synthetic_followers import follower_crash_run, new_follower_run
+from tests.unit.synthetic_log_formats import log_formats_run
 from tests.unit.synthetic_sessions import session_guarantees_run
 from tests.unit.synthetic_split_brain import split_brain_run
 from workbench.results import RunFolder
-
-
-def log_formats_run(root: Path, *, empty: bool = False) -> RunFolder:
-    """Statement small and diverging, wal large, logical between."""
-    costs = {"statement": (105.0, 12.1, 6.4), "wal": (4210.0, 16.3, 8.9), "logical": (168.0, 21.7, 14.2)}
-    summary = [
-        {
-            "cell": f"log_format={name}",
-            "log_format": name,
-            "writes": 0 if empty else 12_000,
-            "entries": 0 if empty else 4_000,
-            "body_bytes_per_write": body,
-            "leader_execute_us_per_write": execute,
-            "follower_apply_us_per_write": apply,
-        }
-        for name, (body, execute, apply) in costs.items()
-    ]
-    cells: list[Row] = [
-        {
-            "log_format": name,
-            "cause": cause,
-            "outcome": "diverged" if name == "statement" and cause != "deterministic" else "converged",
-            "statements": 5,
-            "example": "replica-1: 7; replica-2: 8",
-        }
-        for name, cause in itertools.product(costs, ("deterministic", "random", "current_time"))
-    ]
-    tables = {} if empty else {"convergence": cells}
-    return write(root, "log_formats", "What exactly does the leader send?", summary, tables, empty=empty)
 
 
 def write_latency_run(root: Path, *, empty: bool = False) -> RunFolder:

@@ -11,7 +11,7 @@ import pytest
 
 from workbench.checkers import Verdict
 from workbench.errors import ConfigurationError, RunError
-from workbench.experiments import log_formats, stale_reads, write_latency
+from workbench.experiments import stale_reads, write_latency
 from workbench.experiments.base import Context, Experiment, Outcome
 from workbench.experiments.cells import cell_name, cell_seed, check_ack, claim
 from workbench.experiments.parameters import PROFILES, parameter
@@ -273,40 +273,6 @@ def test_freshness_needs_enough_reads_that_could_have_been_stale() -> None:
 
 def test_weaker_levels_of_sync_promise_no_fresh_reads() -> None:
     assert stale_reads.judge([reads("sync/durable", "any", STALE), reads("async", "any", STALE, delay=0)]) == {}
-
-
-# log_formats
-
-
-def outcome(log_format: str, cause: str, result: str) -> dict[str, Any]:
-    return {"log_format": log_format, "cause": cause, "outcome": result, "statements": 5, "example": "1"}
-
-
-def judged(statement: str, others: str, writes: int = 100) -> dict[str, str]:
-    rows = [
-        outcome(log_format, cause, "converged" if cause == "deterministic" else result)
-        for log_format, result in (("statement", statement), ("logical", others), ("wal", others))
-        for cause in ("deterministic", "random", "current_time")
-    ]
-    costs = [{"log_format": name, "writes": writes} for name in ("statement", "logical", "wal")]
-    return statuses(log_formats.judge(costs, rows))
-
-
-def test_log_formats_as_expected() -> None:
-    assert judged("diverged", "converged") == dict.fromkeys(log_formats.EXPERIMENT.claims, "valid")
-
-
-def test_log_formats_sees_claims_broken() -> None:
-    verdicts = judged("converged", "diverged")
-    still = {"all_converge_when_deterministic", "every_format_was_loaded"}
-    assert {name for name, status in verdicts.items() if status == "valid"} == still
-    assert {status for name, status in verdicts.items() if name not in still} == {"invalid"}
-
-
-def test_replicas_that_could_not_be_compared_are_unknown() -> None:
-    verdicts = judged("unknown", "unknown", writes=2)
-    assert verdicts.pop("all_converge_when_deterministic") == "valid"
-    assert set(verdicts.values()) == {"unknown"}
 
 
 def test_processes_logs_and_rollbacks_are_kept_and_replicas_data_is_not(tmp_path: Path) -> None:

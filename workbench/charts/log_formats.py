@@ -1,29 +1,29 @@
-"""Charts of `log_formats`: what one write costs in each format, and which formats keep replicas equal."""
+"""Charts of `log_formats`: what writes cost in each format, what breaks each of them, and what it survives.
+
+Only what a run has measured is drawn: each part of the experiment has its own figures.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
+from workbench.charts import log_formats_bytes as growth
+from workbench.charts import log_formats_matrices as matrices
 from workbench.charts.style import (
-    GREEN,
     INK,
     LOG_FORMAT_COLOURS,
-    VERMILION,
     count_range,
     few_ticks,
     finish,
-    mix,
     new_figure,
     no_data,
     number,
     quiet_axes,
-    table_of,
 )
 from workbench.results import RunFolder
 
@@ -32,21 +32,37 @@ _COSTS = {
     "leader_execute_us_per_write": ("Leader executes and captures", "µs a write"),
     "follower_apply_us_per_write": ("Each follower applies", "µs a write"),
 }
-_CAUSES = {
-    "deterministic": "Constants only",
-    "random": "random()",
-    "current_time": "CURRENT_TIMESTAMP",
-}
 
 
 def draw(run: RunFolder) -> dict[str, Figure]:
     """The figures of one run, by name; the first is the headline."""
-    return {"costs": _draw_costs(run), "convergence": _draw_convergence(run)}
+    return {name: draws(run) for name, (draws, _) in _figures(run).items()}
 
 
 def alt_texts(run: RunFolder) -> Mapping[str, str]:
     """What each figure shows, for people who do not see it."""
-    return {"costs": _costs_alt(run), "convergence": _convergence_alt(run)}
+    return {name: words(run) for name, (_, words) in _figures(run).items()}
+
+
+_Figure = tuple[Callable[[RunFolder], Figure], Callable[[RunFolder], str]]
+
+
+def _figures(run: RunFolder) -> dict[str, _Figure]:
+    """Those of the parts that were run; of all, where the run does not say."""
+    figures: dict[str, dict[str, _Figure]] = {
+        "costs": {
+            "bytes": (growth.draw_bytes, growth.bytes_alt),
+            "workloads": (growth.draw_workloads, growth.workloads_alt),
+        },
+        "load": {"costs": (_draw_costs, _costs_alt)},
+        "unsafe": {
+            "unsafe": (matrices.draw_unsafe, matrices.unsafe_alt),
+            "divergence": (matrices.draw_divergence, matrices.divergence_alt),
+        },
+        "engines": {"engines": (matrices.draw_engines, matrices.engines_alt)},
+    }
+    parts = run.parameters.get("parts") or list(figures)
+    return {name: figure for part, some in figures.items() if part in parts for name, figure in some.items()}
 
 
 def _costs(run: RunFolder) -> pd.DataFrame:
@@ -115,66 +131,3 @@ def _costs_alt(run: RunFolder) -> str:
         for _, row in costs.iterrows()
     ]
     return "Bars of the cost of one single-row write in each log format. " + "; ".join(parts) + "."
-
-
-def _matrix(run: RunFolder) -> pd.DataFrame:
-    cells = table_of(run, "convergence")
-    if cells.empty:
-        return cells
-    formats = list(dict.fromkeys(cells["log_format"]))
-    causes = [cause for cause in _CAUSES if cause in set(cells["cause"])]
-    return cells.pivot(index="log_format", columns="cause", values="outcome").loc[formats, causes]
-
-
-_OUTCOMES = {"converged": ("replicas equal", GREEN), "diverged": ("replicas differ", VERMILION)}
-
-
-def _draw_convergence(run: RunFolder) -> Figure:
-    matrix = _matrix(run)
-    if matrix.empty:
-        return no_data("No comparison of the replicas was recorded.", "Do the replicas stay equal?", run)
-    figure, (axes,) = new_figure(1.55 + 0.62 * len(matrix))
-    for row, log_format in enumerate(matrix.index):
-        for column, cause in enumerate(matrix.columns):
-            _draw_cell(axes, column, row, str(matrix.loc[log_format, cause]))
-    axes.set(xlim=(-0.5, len(matrix.columns) - 0.5), ylim=(len(matrix) - 0.5, -0.5))
-    axes.set_xticks(range(len(matrix.columns)), [_CAUSES[cause] for cause in matrix.columns])
-    axes.set_yticks(range(len(matrix)), list(matrix.index))
-    axes.tick_params(length=0, labelsize=11, labelcolor=INK, top=False, labeltop=True, labelbottom=False)
-    axes.grid(visible=False)
-    sns.despine(ax=axes, left=True, bottom=True)
-    return finish(figure, _convergence_title(matrix), run, ["compared by row digests after all entries were applied"])
-
-
-def _draw_cell(axes: Axes, column: int, row: int, outcome: str) -> None:
-    words, colour = _OUTCOMES.get(outcome, ("unknown", "#8a919d"))
-    sign = {"converged": "=", "diverged": "≠"}.get(outcome, "?")
-    face = mix(colour, "#ffffff", 0.78)
-    box = Rectangle((column - 0.48, row - 0.44), 0.96, 0.88, facecolor=face, edgecolor=mix(colour, "#ffffff", 0.3))
-    axes.add_patch(box)
-    axes.text(
-        column, row, f"{sign}  {words}", ha="center", va="center", fontsize=11, color=mix(colour, "#000000", 0.45)
-    )
-
-
-def _convergence_title(matrix: pd.DataFrame) -> str:
-    diverged = [name for name in matrix.index if (matrix.loc[name] == "diverged").any()]
-    if not diverged:
-        return "The replicas stayed equal in every log format"
-    others = [name for name in matrix.index if (matrix.loc[name] == "converged").all()]
-    causes = [_CAUSES[cause] for cause in matrix.columns if (matrix.loc[diverged, cause] == "diverged").any()]
-    verb = "keep" if len(others) > 1 else "keeps"
-    contrast = f"; {' and '.join(others)} {verb} them equal" if others else ""
-    return f"Under {' and '.join(causes)} the {' and '.join(diverged)} format lets replicas drift apart{contrast}"
-
-
-def _convergence_alt(run: RunFolder) -> str:
-    matrix = _matrix(run)
-    if matrix.empty:
-        return "No comparison of the replicas was recorded."
-    parts = [
-        f"{log_format}: "
-        + ", ".join(f"{_CAUSES[str(cause)]} {matrix.loc[log_format, cause]}" for cause in matrix.columns)
-        for log_format in matrix.index
-    ]
-    return "Table of log formats against kinds of value in a statement. " + "; ".join(parts) + "."

@@ -66,7 +66,7 @@ SUMMARY_COLUMNS = {
     ),
 }  # fmt: skip
 """What of a summary fits a page; an experiment that is not listed shows all of it."""
-TABLES_SHOWN = {"convergence", "by_replica", "double_acknowledgements"}
+TABLES_SHOWN = {"by_replica", "crossings", "double_acknowledgements", "engines", "unsafe"}
 """Further tables that a person would read; the others are raw material of charts."""
 _UNITS = {"_ms": "ms", "_us": "µs", "_bytes": "bytes", "_s": "s", "_ns": "ns"}
 _WORDS = {"valid": "holds", "invalid": "fails", "unknown": "unknown"}

@@ -227,13 +227,15 @@ def table_of(run: RunFolder, name: str) -> pd.DataFrame:
     return run.table(name) if name in run.tables else pd.DataFrame()
 
 
-def conditions_of(run: RunFolder) -> list[str]:
+def conditions_of(run: RunFolder, *, clustered: bool = True) -> list[str]:
     """Where and how the run was made, for the caption: machine, broker, disk, seed."""
     machine, broker = run.info.get("machine") or {}, run.info.get("broker") or {}
     cores = machine.get("cores")
-    parts = [f"{cores} cores" if cores else "", f"{broker.get('name', '')} {broker.get('version', '')}".strip()]
-    parts += ["fsync on every replica" if run.info.get("world") == "real" else "", f"seed {run.seed}"]
-    return [part for part in parts if part]
+    parts = [f"{cores} cores" if cores else ""]
+    if clustered:
+        parts += [f"{broker.get('name', '')} {broker.get('version', '')}".strip()]
+        parts += ["fsync on every replica" if run.info.get("world") == "real" else ""]
+    return [part for part in [*parts, f"seed {run.seed}"] if part]
 
 
 def png_bytes(figure: Figure, alt: str = "") -> bytes:

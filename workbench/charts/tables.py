@@ -139,9 +139,7 @@ _LAYOUTS: dict[str, tuple[tuple[Column, _Cell], ...]] = {
         (Column("leader", "µs/write"), _figure("leader_execute_us_per_write")),
         (Column("follower", "µs/write"), _figure("follower_apply_us_per_write")),
         (Column("writes"), _count("writes")),
-        (Column("constants", "replicas", numeric=False), _word("deterministic")),
-        (Column("random()", "replicas", numeric=False), _word("random")),
-        (Column("current time", "replicas", numeric=False), _word("current_time")),
+        (Column("unsafe statements", "replicas", numeric=False), _word("unsafe")),
     ),
     "write_latency": (
         (Column("ack policy", numeric=False), _word("ack")),
@@ -215,13 +213,15 @@ _LAYOUTS: dict[str, tuple[tuple[Column, _Cell], ...]] = {
 
 
 def _outcomes(run: RunFolder) -> dict[str, dict[str, str]]:
-    """Cell -> kind of value -> whether the replicas stayed equal."""
-    words = {"converged": "equal", "diverged": "DIFFER"}
+    """Cell -> how many kinds of unsafe statements let replicas differ, where they travel as they are."""
     found: dict[str, dict[str, str]] = {}
-    if "convergence" in run.tables:
-        for row in run.table("convergence").to_dict(orient="records"):
-            outcome = str(row["outcome"])
-            found.setdefault(f"log_format={row['log_format']}", {})[str(row["cause"])] = words.get(outcome, outcome)
+    if "unsafe" in run.tables:
+        cells = run.table("unsafe")
+        for name, of_format in cells[(cells["policy"] != "refuse") & (cells["policy"] != "pin")].groupby("log_format"):
+            outcomes = list(of_format.loc[of_format["cause"] != "constants", "outcome"])
+            bad = outcomes.count("diverged")
+            same = "all converge" if set(outcomes) == {"converged"} else "not all known"
+            found[f"log_format={name}"] = {"unsafe": f"{bad} of {len(outcomes)} DIVERGE" if bad else same}
     return found
 
 

@@ -1,28 +1,31 @@
-"""What exactly does the leader send? Statements, pages or rows: what each costs, and which keep replicas equal.
+"""What exactly does the leader send? Statements, pages or rows: what each costs, what breaks it, and what it survives.
 
-For each log format, on a cluster of its own: single-row writes under load, with the bytes and the time that each
-took; then statements whose result depends on where or when they run. `random()` gives other values on every
-replica. `CURRENT_TIMESTAMP` has a resolution of one second, so the followers hear of those statements more than a
-second late. What the replicas hold is compared by digests of their rows, never by what a format promises.
+Four parts, each to be run alone (`parts`):
+
+    load     single-row writes on a real cluster a format: the bytes and the time that each took
+    costs    other workloads, and bulk updates of ever more rows, on two databases of this process (`..._costs.py`)
+    unsafe   every cause for which a statement may differ between replicas x format and policy (`..._unsafe.py`)
+    engines  followers that read, store or compute otherwise than their leader x format (`..._engines.py`)
+
+The cells of the last two are real clusters. What their replicas hold is compared by digests of their rows, never by
+what a format promises, and then with the table of expectations that stands beside each matrix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
-from workbench.checkers.verdict import Verdict
 from workbench.client.load import LoadConfig
-from workbench.config import LOG_FORMATS, AckPolicy, Timing
+from workbench.config import LOG_FORMATS, AckPolicy, LogFormatName
 from workbench.experiments.base import Context, Experiment, Outcome, Row
 from workbench.experiments.cells import (
-    CONVERGENCE_TIMEOUT_S,
     MeasuredLoad,
     all_operations,
     cell_name,
     cell_seed,
-    claim,
     convergence_verdict,
     invariants,
     latency_row,
@@ -30,27 +33,31 @@ from workbench.experiments.cells import (
     measure_load,
     started_cluster,
 )
+from workbench.experiments.log_formats_claims import CLAIMS, MINIMUMS, judge
+from workbench.experiments.log_formats_costs import measure_bulk, measure_workload
+from workbench.experiments.log_formats_engines import CHANGES, FORMATS, measure_format
+from workbench.experiments.log_formats_scenarios import COLUMNS, SCENARIOS
+from workbench.experiments.log_formats_unsafe import measure_column
+from workbench.experiments.log_formats_workloads import REPEATS_MAX, WORKLOADS
 from workbench.experiments.parameters import parameter
 
-if TYPE_CHECKING:
-    from workbench.cluster.cluster import Cluster
+T = TypeVar("T")
+R = TypeVar("R")
 
-CLOCK_DELAY_MS = 1_200.0
-"""More than the resolution of CURRENT_TIMESTAMP: whatever the moment, the follower's clock shows another second."""
-
-_STATEMENTS = {
-    "deterministic": ("constant_values", "INSERT INTO constant_values(value) VALUES (42)"),
-    "random": ("random_values", "INSERT INTO random_values(value) VALUES (random())"),
-    "current_time": ("current_times", "INSERT INTO current_times(value) VALUES (CURRENT_TIMESTAMP)"),
-}
-"""Cause of divergence -> (table, statement)."""
+PARTS = ("load", "costs", "unsafe", "engines")
+COMPARED: tuple[LogFormatName, ...] = ("statement", "wal", "logical")
+"""Formats by default. The format `mixed` costs what a statement does, or what rows do; the matrices have it always."""
+_FEW_ROWS, _FEW_REPEATS = 1_000, 20
+"""Whoever asks for small bulk updates only is in a hurry."""
+_AT_ONCE = 2
+"""Clusters of the matrices that run at once: they wait for clocks and processes more than they compute."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parameters:
     """What can be varied."""
 
-    log_format: tuple[str, ...] = parameter(LOG_FORMATS, help="Log formats to compare.", choices=LOG_FORMATS)
+    log_format: tuple[str, ...] = parameter(COMPARED, help="Log formats whose costs are compared.", choices=LOG_FORMATS)
     followers: int = parameter(2, help="Followers of the leader.", low=1, high=7)
     ack: str = parameter(
         "quorum", help="When a write is acknowledged.", choices=("async", "quorum", "sync"), check=AckPolicy.parse
@@ -62,41 +69,61 @@ class Parameters:
     )
     keys: int = parameter(1_000, help="Rows that the writes choose from.", low=1, high=100_000)
     value_bytes: int = parameter(100, help="Size of the value in each row.", unit="bytes", low=0, high=1_000_000)
-    unsafe_writes: int = parameter(5, help="Statements of each nondeterministic kind.", low=1, high=10_000)
+    rows: tuple[int, ...] = parameter(
+        (1, 10, 100, 1_000, 10_000, 100_000), help="Rows that one bulk update changes.", low=1, high=1_000_000
+    )
+    row_bytes: int = parameter(
+        0, help="Size of a column that bulk updates leave as it is.", unit="bytes", low=0, high=1_000
+    )
+    unsafe_writes: int = parameter(5, help="Statements of each kind that may be repeated.", low=1, high=10_000)
+    parts: tuple[str, ...] = parameter(PARTS, help="Parts of the experiment to run.", choices=PARTS)
+
+
+@dataclass(kw_only=True)
+class _Found:
+    """What the parts have found so far."""
+
+    loads: list[MeasuredLoad] = field(default_factory=list)
+    summary: list[Row] = field(default_factory=list)
+    costs: list[Row] = field(default_factory=list)
+    crossings: list[Row] = field(default_factory=list)
+    unsafe: list[Row] = field(default_factory=list)
+    engines: list[Row] = field(default_factory=list)
+    divergence: list[Row] = field(default_factory=list)
 
 
 async def conduct(context: Context, parameters: Parameters) -> Outcome:
-    """Measure every format, one after the other."""
-    loads: list[MeasuredLoad] = []
-    summary: list[Row] = []
-    convergence: list[Row] = []
+    """Run the parts, one after the other."""
+    found = _Found()
+    steps = {"load": _measure_loads, "costs": _measure_costs, "unsafe": _measure_unsafe, "engines": _measure_engines}
+    chosen = [part for part in PARTS if part in parameters.parts]
+    for place, part in enumerate(chosen):
+
+        def tell(fraction: float, text: str, place: int = place) -> None:
+            context.progress((place + fraction) / len(chosen), text)
+
+        await steps[part](context, parameters, found, tell)
+    context.progress(1.0, "judging")
+    return _outcome(found, parameters)
+
+
+_Tell = Callable[[float, str], None]
+
+
+async def _measure_loads(context: Context, parameters: Parameters, found: _Found, tell: _Tell) -> None:
     for place, log_format in enumerate(parameters.log_format):
-        context.progress(place / len(parameters.log_format), f"log format {log_format}")
+        tell(place / len(parameters.log_format), f"load, log format {log_format}")
         async with started_cluster(
             context,
             log_format,
             followers=parameters.followers,
             log_format=log_format,
             ack=AckPolicy.parse(parameters.ack),
-            timing=Timing.for_delay(CLOCK_DELAY_MS),
         ) as cluster:
-            load = await measure_load(
-                cluster, _load(parameters, context.seed, log_format), cell_name(log_format=log_format)
-            )
-            loads.append(load)
-            summary.append(_cost_row(log_format, load))
-            convergence += await _compare_replicas(cluster, log_format, parameters.unsafe_writes)
-    context.progress(1.0, "judging")
-    converged = convergence_verdict(loads)
-    lost = lost_writes_verdict(loads)
-    return Outcome(
-        operations=all_operations(loads),
-        summary=summary,
-        tables={"convergence": convergence},
-        verdicts=judge(summary, convergence),
-        checks={"convergence": converged, "lost_writes": lost},
-        invariants=invariants(loads),
-    )
+            name = cell_name(log_format=log_format)
+            load = await measure_load(cluster, _load(parameters, context.seed, log_format), name)
+        found.loads.append(load)
+        found.summary.append(_cost_row(log_format, load))
 
 
 def _load(parameters: Parameters, seed: int, log_format: str) -> LoadConfig:
@@ -138,92 +165,96 @@ def _cost_row(log_format: str, load: MeasuredLoad) -> Row:
     }
 
 
-async def _compare_replicas(cluster: Cluster, log_format: str, writes: int) -> list[Row]:
-    """Run each kind of statement, let everything be applied, then compare the tables of all replicas."""
-    session = await cluster.session(read_policy="leader")
-    for table, _ in _STATEMENTS.values():
-        await session.write(f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, value)")
-    for cause in ("deterministic", "random"):
-        for _ in range(writes):
-            await session.write(_STATEMENTS[cause][1])
-    await cluster.set_link_delay(CLOCK_DELAY_MS)
-    await session.transaction([(_STATEMENTS["current_time"][1], ())] * writes)
-    report = await cluster.converged(timeout_s=CONVERGENCE_TIMEOUT_S)
-    await cluster.set_link_delay(0)
-    rows = []
-    for cause, (table, _) in _STATEMENTS.items():
-        digests = {name: tables.get(table, "") for name, tables in report.digests.items()}
-        examples = await _first_values(session, table, digests)
-        rows.append(_comparison(log_format, cause, writes, digests, examples))
-    return rows
+async def _measure_costs(context: Context, parameters: Parameters, found: _Found, tell: _Tell) -> None:
+    directory, formats = context.directory / "costs", [name for name in LOG_FORMATS if name in parameters.log_format]
+    repeats = _FEW_REPEATS if max(parameters.rows) <= _FEW_ROWS else REPEATS_MAX
+    for place, workload in enumerate(WORKLOADS):
+        tell(place / len(WORKLOADS) / 2, f"costs, {workload.words}")
+        found.costs += await asyncio.to_thread(
+            measure_workload, workload, formats, directory / workload.name, context.seed, repeats
+        )
+    tell(0.5, "costs, bulk updates")
+    bulk = await asyncio.to_thread(measure_bulk, parameters.rows, formats, directory / "bulk", parameters.row_bytes)
+    found.costs += bulk.costs
+    found.crossings += [row | {"row_bytes": parameters.row_bytes} for row in bulk.crossings]
 
 
-async def _first_values(session: Any, table: str, replicas: Sequence[str] | dict[str, str]) -> dict[str, str]:
-    """The first value that each replica holds: what a reader sees of equal or different replicas."""
-    values = {}
-    for name in replicas:
-        result = await session.read(f"SELECT value FROM {table} ORDER BY id LIMIT 1", replica=name)
-        values[name] = str(result.rows[0][0]) if result.rows else "no row"
-    return values
-
-
-def _comparison(log_format: str, cause: str, writes: int, digests: dict[str, str], examples: dict[str, str]) -> Row:
-    """One row of the matrix. Too few digests prove nothing."""
-    if len(digests) < 2 or not all(digests.values()):
-        outcome = "unknown"
-    else:
-        outcome = "converged" if len(set(digests.values())) == 1 else "diverged"
-    return {
-        "log_format": log_format,
-        "cause": cause,
-        "outcome": outcome,
-        "statements": writes,
-        "different_states": len(set(digests.values())),
-        "example": _example(examples),
-    }
-
-
-def _example(values: dict[str, str]) -> str:
-    if len(set(values.values())) == 1:
-        return f"every replica: {next(iter(values.values()))}"
-    return ", ".join(f"{name}: {value}" for name, value in values.items())
-
-
-_EXPECTED = {
-    "statement_diverges_under_random": ("statement", ("random",), "diverged"),
-    "statement_diverges_under_current_time": ("statement", ("current_time",), "diverged"),
-    "logical_converges_under_both": ("logical", ("random", "current_time"), "converged"),
-    "wal_converges_under_both": ("wal", ("random", "current_time"), "converged"),
-}
-
-
-def judge(summary: Sequence[Row], convergence: Sequence[Row]) -> dict[str, Verdict]:
-    """The claims about the formats that were measured."""
-    outcomes = {(row["log_format"], row["cause"]): row for row in convergence}
-    verdicts = {}
-    for name, (log_format, causes, expected) in _EXPECTED.items():
-        cells = {cause: outcomes[log_format, cause] for cause in causes if (log_format, cause) in outcomes}
-        if cells:
-            verdicts[name] = claim({cause: _expect(row, expected) for cause, row in cells.items()})
-    plain = {row["log_format"]: _expect(row, "converged") for row in convergence if row["cause"] == "deterministic"}
-    verdicts["all_converge_when_deterministic"] = claim(plain)
-    needed = EXPERIMENT.minimums["writes"]
-    verdicts["every_format_was_loaded"] = claim(
-        {
-            row["log_format"]: Verdict.valid(f"{row['writes']:,} writes", writes=row["writes"]).needing(
-                "writes", needed
-            )
-            for row in summary
-        }
+async def _measure_unsafe(context: Context, parameters: Parameters, found: _Found, tell: _Tell) -> None:
+    columns = [column for column in COLUMNS if column.log_format in _formats(parameters)]
+    measured = await _together(
+        columns,
+        lambda column: measure_column(
+            context, column, followers=parameters.followers, repeats=parameters.unsafe_writes
+        ),
+        lambda done, column: tell(done / len(columns), f"unsafe statements, {column.name}"),
     )
-    return verdicts
+    for rows, located in measured:
+        found.unsafe += rows
+        found.divergence += located
+    order = [scenario.cause for scenario in SCENARIOS]
+    found.unsafe.sort(key=lambda row: order.index(row["cause"]))  # by row of the matrix; columns keep their order
 
 
-def _expect(row: Row, expected: str) -> Verdict:
-    seen = f"{row['statements']} statements, {row['outcome']} ({row['example']})"
-    if row["outcome"] == "unknown":
-        return Verdict.unknown("the replicas could not be compared")
-    return Verdict.expect(row["outcome"] == expected, seen, statements=row["statements"])
+async def _measure_engines(context: Context, parameters: Parameters, found: _Found, tell: _Tell) -> None:
+    formats = [name for name in FORMATS if name in _formats(parameters)]
+    measured = await _together(
+        formats,
+        lambda name: measure_format(context, name),
+        lambda done, name: tell(done / len(formats), f"other followers, {name}"),
+    )
+    found.engines += [row for rows in measured for row in rows]
+    order = [change.name for change in CHANGES]
+    found.engines.sort(key=lambda row: order.index(row["change"]))
+
+
+def _formats(parameters: Parameters) -> set[str]:
+    """Formats of the matrices: what is not safe to copy as a statement, `mixed` ships as rows."""
+    return {*parameters.log_format, *(["mixed"] if "statement" in parameters.log_format else [])}
+
+
+async def _together(
+    items: Sequence[T], measure: Callable[[T], Awaitable[R]], begin: Callable[[int, T], None]
+) -> list[R]:
+    """The results in the order of `items`, a few of which are measured at once. The first error ends all."""
+    turns, done = asyncio.Semaphore(_AT_ONCE), 0
+
+    async def one(item: T) -> R:
+        nonlocal done
+        async with turns:
+            begin(done, item)
+            result = await measure(item)
+            done += 1
+            return result
+
+    tasks = [asyncio.create_task(one(item), name=f"measure-{item}") for item in items]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _outcome(found: _Found, parameters: Parameters) -> Outcome:
+    checks = {}
+    held = {"replica_processes": parameters.followers + 1, "world": "real"}
+    if found.loads:
+        checks = {"convergence": convergence_verdict(found.loads), "lost_writes": lost_writes_verdict(found.loads)}
+        held = invariants(found.loads)
+    return Outcome(
+        operations=all_operations(found.loads),
+        summary=found.summary,
+        tables={
+            "costs": found.costs,
+            "crossings": found.crossings,
+            "unsafe": found.unsafe,
+            "engines": found.engines,
+            "divergence": found.divergence,
+        },
+        verdicts=judge(found.summary, found.costs, found.crossings, found.unsafe, found.engines, found.divergence),
+        checks=checks,
+        invariants=held,
+    )
 
 
 EXPERIMENT = Experiment(
@@ -232,19 +263,18 @@ EXPERIMENT = Experiment(
     question="What exactly does the leader send?",
     parameters=Parameters,
     profiles={
-        "ci": {"duration_s": 0.5, "warmup_s": 0.1},
+        "ci": {"duration_s": 0.5, "warmup_s": 0.1, "rows": (1, 10, 100, 1_000)},
         "quick": {"duration_s": 2.0},
-        "full": {"duration_s": 20.0, "warmup_s": 2.0, "sessions": 32, "keys": 10_000, "unsafe_writes": 100},
+        "full": {
+            "duration_s": 20.0,
+            "warmup_s": 2.0,
+            "sessions": 32,
+            "keys": 10_000,
+            "rows": (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000),
+            "unsafe_writes": 100,
+        },
     },
     conduct=conduct,
-    claims={
-        "statement_diverges_under_random": "Copied statements that call random() leave other values on each replica.",
-        "statement_diverges_under_current_time": "Copied statements that ask for the current time leave other values "
-        "on a replica that runs them a second later.",
-        "logical_converges_under_both": "The logical log carries the rows themselves: replicas stay equal under both.",
-        "wal_converges_under_both": "The write-ahead log carries the pages themselves: replicas stay equal under both.",
-        "all_converge_when_deterministic": "Where statements use constants only, every format keeps replicas equal.",
-        "every_format_was_loaded": "Each format carried enough writes for its costs to mean something.",
-    },
-    minimums={"writes": 50},
+    claims=dict(CLAIMS),
+    minimums=MINIMUMS,
 )
