@@ -20,6 +20,7 @@ from workbench.errors import ConfigurationError, DefiniteError, IndefiniteError,
 if TYPE_CHECKING:
     from workbench.cluster.cluster import ConvergenceReport
     from workbench.commands.terminal import Tell
+    from workbench.inspection.divergence import Divergence
     from workbench.workloads.sql_script import ScriptStatement, ScriptTransaction
 
 _CONVERGENCE_TIMEOUT_S = 60.0
@@ -93,6 +94,8 @@ class _Result:
     changes: int = 0
     skipped: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    divergence: Divergence | None = None
+    """Where the replicas differ, if they do."""
 
 
 async def _replay(path: Path, config: ClusterConfig, transactions: int, tell: Tell) -> _Result:
@@ -125,6 +128,11 @@ async def _replay(path: Path, config: ClusterConfig, transactions: int, tell: Te
         result.seconds = time.monotonic() - started
         tell(transactions / (transactions + 1), "comparing replicas")
         result.convergence = await cluster.converged(timeout_s=_CONVERGENCE_TIMEOUT_S)
+        if not result.convergence.ok and result.convergence.digests:
+            from workbench.inspection.locating import locate
+
+            tell(transactions / (transactions + 1), "locating what differs")
+            result.divergence = await locate(cluster, result.convergence)
         return result
 
 
@@ -142,6 +150,8 @@ def _placed(error: WorkbenchError, path: Path, transaction: ScriptTransaction, d
 
 
 def _document(path: Path, config: ClusterConfig, result: _Result) -> dict[str, Any]:
+    from workbench.commands.divergence_text import divergence_document
+
     report = result.convergence
     return {
         "file": str(path),
@@ -158,6 +168,7 @@ def _document(path: Path, config: ClusterConfig, result: _Result) -> dict[str, A
         "seconds": round(result.seconds, 6),
         "converged": report.ok if report.digests else None,
         "reason": report.reason,
+        "divergence": divergence_document(result.divergence) if result.divergence else None,
         "positions": {name: {"term": at.term, "index": at.index} for name, at in report.positions.items()},
         "digests": {name: dict(tables) for name, tables in report.digests.items()},
     }
@@ -191,3 +202,7 @@ def _print(path: Path, config: ClusterConfig, result: _Result) -> None:
     screen.print(table)
     equal = f"all {len(names)} replicas hold the same rows"
     screen.print(plain(f"converged: {equal}" if report.ok else f"DIVERGED: {report.reason}"), soft_wrap=True)
+    if result.divergence is not None:
+        from workbench.commands.divergence_text import print_divergence
+
+        print_divergence(screen, result.divergence)
