@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import apsw
 
+from workbench.log_formats.causes import Unsafe
 from workbench.log_formats.nondeterminism import analyse
 
 
-def unsafe_cause(connection: apsw.Connection, sql: str) -> tuple[str, str]:
-    """(cause, reason) of an unsafe statement under the present schema; two empty strings for any other.
-
-    Of several causes the first is named, and all are in the reason.
-    """
+def unsafe_causes(connection: apsw.Connection, sql: str) -> tuple[Unsafe, ...]:
+    """The causes of an unsafe statement under the present schema; none for any other."""
     try:
-        found = analyse(connection, sql)
+        return analyse(connection, sql)
     except (apsw.Error, UnicodeDecodeError):
-        return "", ""  # such as a table that the statement itself has dropped, or text that is none
-    if not found:
-        return "", ""
-    return str(found[0].cause), "; ".join(one.sentence for one in found)
+        return ()  # such as a table that the statement itself has dropped, or text that is none
+
+
+def cause_of(unsafe: Sequence[Unsafe], table: str, column: str) -> Unsafe | None:
+    """Which of the causes made `column` of `table` differ: one that names the column, else one that names none."""
+    if not unsafe:
+        return None
+    place = f" of {table}.{column}".casefold()
+    named = [one for one in unsafe if one.what.casefold().endswith(place)]
+    others = [one for one in unsafe if " of " not in one.what]
+    return (named or others or list(unsafe))[0]

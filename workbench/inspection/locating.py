@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from workbench.errors import OperationError, StatementError, WorkbenchError
-from workbench.inspection.causes import unsafe_cause
+from workbench.inspection.causes import cause_of, unsafe_causes
 from workbench.inspection.comparing import Reader, RowDifference, TableShape, Values, all_same, compare_table, shape_of
 from workbench.inspection.divergence import ABSENT, WHOLE_ROW, WHOLE_TABLE, DivergedTable, DivergedValue, Divergence
 from workbench.inspection.replica_files import ReplicaFiles
@@ -50,7 +49,7 @@ async def locate(cluster: Cluster, report: ConvergenceReport, *, rows_max: int =
     if files is not None and finding.differences:
         wanted = [(one.shape.name, one.key) for one in finding.differences]
         shapes = {one.shape.name: one.shape for one in finding.differences}
-        trace = await asyncio.to_thread(trace_rows, files, shapes.values(), wanted, unsafe_cause)
+        trace = await asyncio.to_thread(trace_rows, files, shapes.values(), wanted, unsafe_causes)
     return Divergence(
         reference=finding.reference,
         replicas=tuple(report.digests),
@@ -163,18 +162,21 @@ def _row_values(differences: Sequence[RowDifference], trace: Trace) -> list[Dive
     for one in differences:
         shape = one.shape
         key = pairs(shape.key_names, one.key) if shape.told_by != "row" else shortened(pairs(shape.key, one.key), 80)
-        touch, reason = _touch_of(one, trace)
-        value = DivergedValue(
-            table=shape.name,
-            key=key,
-            column=WHOLE_ROW,
-            values={},
-            position=touch.position if touch else None,
-            statement=touch.statement if touch else "",
-            cause=touch.cause if touch else "",
-            reason=reason,
-        )
-        found += [replace(value, column=column, values=values) for column, values in _differing_values(one)]
+        touch, remark = _touch_of(one, trace)
+        for column, values in _differing_values(one):
+            unsafe = cause_of(touch.unsafe, shape.name, column) if touch else None
+            found.append(
+                DivergedValue(
+                    table=shape.name,
+                    key=key,
+                    column=column,
+                    values=values,
+                    position=touch.position if touch else None,
+                    statement=touch.statement if touch else "",
+                    cause=str(unsafe.cause) if unsafe else "",
+                    reason="; ".join(part for part in (unsafe.sentence if unsafe else "", remark) if part),
+                )
+            )
     return found
 
 
@@ -196,20 +198,20 @@ def _row_text(shape: TableShape, row: Values) -> str:
 
 
 def _touch_of(one: RowDifference, trace: Trace) -> tuple[Touch | None, str]:
-    """The entry that is to blame for a differing row, and why; or why that is not known."""
+    """The entry that is to blame for a differing row, and what is to be said of it; or why that is not known."""
     table = one.shape.name
     touch, guess = trace.touches.get((table, one.key)), trace.guesses.get(table)
     if touch is None:
         guess = trace.insertions.get(table, guess)
         if guess is not None:
-            return guess, f"{guess.reason}; executed again it made other rows: the newest unsafe statement on the table"
+            return guess, "executed again it made other rows: this is the newest unsafe statement on the table"
         if trace.first_entry > 1:
             return None, f"not touched since entry {trace.first_entry}, where the known part of the log begins"
         return None, "no entry of the log was seen to touch it" if trace.last_entry else "the log could not be read"
-    if touch.cause:
-        return touch, touch.reason
+    if touch.unsafe:
+        return touch, ""
     if not touch.statement:
         return touch, "the entry carries the row as the leader had it: it was changed outside of the log"
     if guess is not None and guess.position >= touch.position:
-        return guess, f"{guess.reason}; executed again it chose other rows: the newest unsafe statement on the table"
+        return guess, "executed again it chose other rows: this is the newest unsafe statement on the table"
     return touch, "safe in itself: what it read differed before"

@@ -30,6 +30,7 @@ from workbench.errors import WorkbenchError
 from workbench.inspection.comparing import TableShape, Values
 from workbench.inspection.replica_files import ReplicaFiles
 from workbench.log_formats.base import run
+from workbench.log_formats.causes import Unsafe
 from workbench.log_formats.describing import iterate
 from workbench.protocol.codec import decode_entry
 from workbench.protocol.values import Entry, Position
@@ -46,8 +47,8 @@ _TOUCHES_MAX = 500_000
 """Touched rows of one entry that are looked at."""
 
 Key: TypeAlias = tuple[str, Values]
-Analyse: TypeAlias = Callable[[apsw.Connection, str], tuple[str, str]]
-"""SQL -> (cause, reason) for an unsafe statement, two empty strings for any other."""
+Analyse: TypeAlias = Callable[[apsw.Connection, str], tuple[Unsafe, ...]]
+"""SQL -> why it is unsafe; nothing for a safe statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,7 @@ class Touch:
 
     position: Position
     statement: str = ""
-    cause: str = ""
-    reason: str = ""
+    unsafe: tuple[Unsafe, ...] = ()
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ class _Tracer:
         self._statement = ""
         self._shadows: dict[str, str] = {}
         """Shadow table -> the virtual table that it belongs to."""
-        self._judged: dict[str, tuple[str, str]] = {}
+        self._judged: dict[str, tuple[Unsafe, ...]] = {}
         self._schema_version = -1
 
     def run(self, directory: Path) -> None:
@@ -249,9 +249,8 @@ class _Tracer:
             table = self._shadows.get(met.table, met.table)
             shape = self._shapes[table]
             statement = met.statement if met.statement in texts else ""
-            cause, reason = self._judge(connection, statement) if statement else ("", "")
-            touch = Touch(entry.position, statement, cause, reason)
-            if cause:
+            touch = Touch(entry.position, statement, self._judge(connection, statement) if statement else ())
+            if touch.unsafe:
                 self._trace.guesses[table] = touch
                 if met.inserts:
                     self._trace.insertions[table] = touch
@@ -265,10 +264,10 @@ class _Tracer:
         if place not in self._wanted:
             return
         before = self._trace.touches.get(place)
-        if before is None or touch.cause or not before.cause:
+        if before is None or touch.unsafe or not before.unsafe:
             self._trace.touches[place] = touch
 
-    def _judge(self, connection: apsw.Connection, statement: str) -> tuple[str, str]:
+    def _judge(self, connection: apsw.Connection, statement: str) -> tuple[Unsafe, ...]:
         if statement not in self._judged:
             self._judged[statement] = self._analyse(connection, statement)
         return self._judged[statement]
