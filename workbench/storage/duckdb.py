@@ -22,7 +22,6 @@ from workbench.config import Limits, LogFormatName
 from workbench.errors import CodecError, ConfigurationError, DivergedError, StorageError
 from workbench.failpoints import hit
 from workbench.log_formats.logical import decode_body
-from workbench.log_formats.row_parts import Changes
 from workbench.protocol.values import Entry, Position, Statement, Transaction
 from workbench.storage.base import Execution, QueryResult, Store
 from workbench.storage.database_copy import CopyRefused, DatabaseCopy
@@ -158,13 +157,8 @@ class DuckDBStore:
         return True
 
     def _undo(self, entry: Entry) -> bool:
-        parts = decode_body(entry.body).parts
         self.tables.rows.position = entry.position
-        for part in reversed(parts):
-            if not isinstance(part, Changes):
-                return False  # what a schema was before is not said
-            self.tables.apply(Changes(apsw.Changeset.invert(part.changeset)))
-        return True
+        return all(self.tables.undo(part) for part in reversed(decode_body(entry.body).parts))
 
     def _roll_back(self) -> None:
         try:

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, TypeAlias
 import apsw
 
 from workbench.errors import CodecError
-from workbench.storage.duckdb_values import BadText
+from workbench.storage.duckdb_values import text_of
 
 NO_CHANGE: Final = apsw.no_change
 """Stands for a value that an UPDATE leaves as it is, or does not tell."""
@@ -99,11 +99,7 @@ class _Bytes:
             case 2:
                 return _REAL.unpack(self.take(8))[0]
             case 3:
-                data = self.take(self.number())
-                try:
-                    return data.decode()
-                except UnicodeDecodeError:
-                    return BadText(data)
+                return text_of(self.take(self.number()))
             case 4:
                 return self.take(self.number())
             case 5:

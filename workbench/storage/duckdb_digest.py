@@ -17,6 +17,7 @@ from workbench.storage.duckdb_rows import SCHEMA
 from workbench.storage.duckdb_schema import Column, Table
 from workbench.storage.duckdb_values import BadText, Kind, Reading, order_by, quoted, tag_of
 
+ORDER_COLUMNS_MAX = 400  # as in `digest.py`
 SEQUENCES = "sqlite_sequence"
 _ANOTHER_ENGINE = "the schema is DuckDB's own"
 _NO_KEYS_MADE = "a replica that never leads makes no keys"
@@ -41,11 +42,18 @@ def table_digest(connection: Any, table: Table, columns: Sequence[Column]) -> st
     """Digest of one table of rows, in key order."""
     place = f"{SCHEMA}.{table.physical}"
     order = [term for key in table.key for term in order_by(key.physical, key.kind, key.collation)]
+    if table.key_is_loose:
+        order += [term for column in columns[:ORDER_COLUMNS_MAX] for term in _order_of_all(column)]
     reading = Reading((column.physical, column.kind) for column in columns)
     has_bad_text = _has_bad_text(connection, place, columns)
     connection.execute(f"SELECT {reading.sql} FROM {place} ORDER BY {', '.join(order)}")
     rows = reading.rows(fetched(connection))
     return rows_digest(_typed(rows) if has_bad_text else rows)
+
+
+def _order_of_all(column: Column) -> list[str]:
+    terms = order_by(column.physical, column.kind)
+    return [*terms, f"union_tag({column.physical})::VARCHAR"] if column.kind == "any" else terms
 
 
 def _has_bad_text(connection: Any, place: str, columns: Iterable[Column]) -> bool:

@@ -26,10 +26,11 @@ import msgspec
 
 from workbench.errors import DivergedError, StorageError
 from workbench.log_formats.base import set_enforcement
-from workbench.log_formats.row_parts import Changes, Part, SchemaChange, Sequences
+from workbench.log_formats.row_parts import Changes, Part, RowImages, SchemaChange, Sequences
 from workbench.storage.client_policy import leading_keyword
 from workbench.storage.duckdb_changes import read_changes
 from workbench.storage.duckdb_connection import Error, reason
+from workbench.storage.duckdb_images import write_images
 from workbench.storage.duckdb_rows import PENDING_ROWS_MAX, SCHEMA, Rows
 from workbench.storage.duckdb_schema import (
     Catalog,
@@ -136,10 +137,22 @@ class Tables:
             case SchemaChange(sql):
                 self.rows.flush()
                 self._change_schema(sql)
+            case RowImages():
+                self.rows.flush()
+                write_images(self.rows, part)
             case Sequences():
                 pass  # which key comes next only a leader must know
-            case other:
-                raise DivergedError(f"a part {type(other).__name__} means nothing to a DuckDB follower")
+
+    def undo(self, part: Part) -> bool:
+        """Take one applied part back; False when it does not say how. Raises as `apply`."""
+        match part:
+            case Changes(changeset):
+                self.apply(Changes(apsw.Changeset.invert(changeset)))
+            case RowImages(table, removed, added):
+                self.apply(RowImages(table, added, removed))
+            case _:
+                return False  # what a schema was before is not said
+        return True
 
     def _change_schema(self, sql: str) -> None:
         keyword = leading_keyword(sql)

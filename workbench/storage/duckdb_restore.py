@@ -25,7 +25,7 @@ from workbench.storage.duckdb_logical import Tables
 from workbench.storage.duckdb_pages import POSITION_NAME, write_position
 from workbench.storage.duckdb_rows import SCHEMA
 from workbench.storage.duckdb_schema import Created, Mirror, Table
-from workbench.storage.duckdb_values import BadText, quoted
+from workbench.storage.duckdb_values import quoted, text_of
 from workbench.storage.files import Files
 from workbench.storage.snapshot_file import SnapshotFile
 
@@ -124,14 +124,7 @@ def rows_of(source: apsw.Connection, table: Table) -> Iterator[tuple[object, ...
 
 
 def _untyped(row: tuple[Any, ...]) -> tuple[object, ...]:
-    return tuple(_text(value) if is_text else value for is_text, value in zip(row[::2], row[1::2], strict=True))
-
-
-def _text(data: bytes) -> str | BadText:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return BadText(data)
+    return tuple(text_of(value) if is_text else value for is_text, value in zip(row[::2], row[1::2], strict=True))
 
 
 def _load_own_tables(source: apsw.Connection, connection: Any) -> None:

@@ -37,7 +37,7 @@ PENDING_ROWS_MAX: Final = 50_000
 PENDING_BYTES_MAX: Final = 32 * 1024 * 1024
 SCHEMA: Final = "_workbench"
 """The schema of DuckDB that holds the tables of rows; clients see views of them."""
-_HINT = "this replica's database differs from the leader's"
+HINT = "this replica's database differs from the leader's"
 
 
 class DivergedRow(DivergedError):
@@ -69,7 +69,7 @@ class Rows:
 
     def __init__(self, connection: Any, mirror: Mirror) -> None:
         self._connection = connection
-        self._mirror = mirror
+        self.mirror = mirror
         self._pending: dict[str, TableChanges] = {}
         self._count = self._bytes = 0
         self.position = Position()
@@ -83,10 +83,10 @@ class Rows:
         """Note one changed row. Raises `DivergedError`."""
         changes = self._pending.get(change.source)
         if changes is None:
-            if (table := self._mirror.by_source.get(change.source)) is None:
-                if change.source in self._mirror.ignored:
+            if (table := self.mirror.by_source.get(change.source)) is None:
+                if change.source in self.mirror.ignored:
                     return
-                raise DivergedError(f"the leader changed table {change.source}, which is not here", hint=_HINT)
+                raise DivergedError(f"the leader changed table {change.source}, which is not here", hint=HINT)
             changes = self._pending[change.source] = TableChanges(table)
         table = changes.table
         stored = table.stored
@@ -95,7 +95,7 @@ class Rows:
             raise DivergedError(
                 f"the leader changed table {change.source} with {change.columns} stored columns and key columns"
                 f" {sorted(change.key_places)}: this replica has no such table",
-                hint=_HINT,
+                hint=HINT,
             )
         old, new = change.old, change.new
         record = new if old is None else old
@@ -122,13 +122,13 @@ class Rows:
             return
         if (known.after is None) is not (old is None):
             reason = "there is no such row" if known.after is None else "a row with this key exists already"
-            raise self._diverged(self.position, changes.table, old or new or {}, reason)
+            raise self.diverged(self.position, changes.table, old or new or {}, reason)
         if old is not None:
             assert known.after is not None
             for place, value in old.items():
                 if place in known.after:
                     if not _same(known.after[place], value):
-                        raise self._diverged(self.position, changes.table, old, _other_value(changes.table, place))
+                        raise self.diverged(self.position, changes.table, old, _other_value(changes.table, place))
                 elif known.before is not None:
                     known.before.setdefault(place, value)
         if is_update:
@@ -148,7 +148,7 @@ class Rows:
             self._flush_table(changes.table, list(changes.rows.values()))
 
     def _flush_table(self, table: Table, rows: list[Pending]) -> None:
-        table = self._widen_for(table, rows)
+        table = self._widen_for_pending(table, rows)
         there = [row for row in rows if row.before is not None]
         absent = [row for row in rows if row.before is None]
         if there:
@@ -173,22 +173,22 @@ class Rows:
         """Insert rows of all stored columns; those that are generated are made here."""
         columns, values = list(table.stored), [list(column) for column in zip(*rows, strict=True)]
         if table.generated:
-            made = self._mirror.generated_values(table, rows)
+            made = self.mirror.generated_values(table, rows)
             columns += table.generated
             values += [list(column) for column in zip(*made, strict=True)]
-        table = self._widen(table, zip(columns, values, strict=True))
+        table = self.widen_for(table, zip(columns, values, strict=True))
         kinds = {column.physical: column.kind for column in table.columns}
         staging = Staging()
         for column, held in zip(columns, values, strict=True):
             kind = kinds[column.physical]
-            staging.add(column.physical, kind, _fitted(kind, held))
+            staging.add(column.physical, kind, fitted(kind, held))
         names = ", ".join(column.physical for column in columns)
-        self._execute(f"INSERT INTO {_place(table)} ({names}) SELECT {names} FROM {staging.sql}", staging)
+        self.execute(f"INSERT INTO {place_of(table)} ({names}) SELECT {names} FROM {staging.sql}", staging)
 
     def read(self, table: Table, order: str = "") -> Iterable[tuple[Any, ...]]:
         """All rows of a table: its stored columns."""
         reading = Reading((column.physical, column.kind) for column in table.stored)
-        self._execute(f"SELECT {reading.sql} FROM {_place(table)} {order}")
+        self.execute(f"SELECT {reading.sql} FROM {place_of(table)} {order}")
         while found := self._connection.fetchmany(1_000):
             yield from reading.rows(found)
 
@@ -202,16 +202,16 @@ class Rows:
             if place in key or not any(known):
                 continue
             values = [_before(row).get(place) for row in rows]
-            staging.add(f"o{place}", column.kind, _fitted(column.kind, values))
+            staging.add(f"o{place}", column.kind, fitted(column.kind, values))
             condition = f"t.{column.physical} IS DISTINCT FROM s.o{place}"
             if not all(known):
                 staging.add_flags(f"m{place}", known)
                 condition = f"(s.m{place} AND {condition})"
             conditions.append(condition)
             compared.append(place)
-        found = self._execute(
+        found = self.execute(
             f"SELECT n, t.rowid IS NULL, {', '.join(conditions)} FROM {staging.sql} AS s"
-            f" LEFT JOIN {_place(table)} AS t ON {join} WHERE {' OR '.join(conditions)} ORDER BY n LIMIT 1",
+            f" LEFT JOIN {place_of(table)} AS t ON {join} WHERE {' OR '.join(conditions)} ORDER BY n LIMIT 1",
             staging,
         ).fetchall()
         if not found:
@@ -222,7 +222,7 @@ class Rows:
         if not is_missing:
             place = next(place for place, differing in zip(compared, differs, strict=True) if differing)
             reason = _other_value(table, place)
-        raise self._diverged(row.position, table, _before(row), reason)
+        raise self.diverged(row.position, table, _before(row), reason)
 
     def _check_absent(self, table: Table, rows: list[Pending]) -> None:
         """There must be no rows yet with these keys. A row that came and went again meanwhile says nothing."""
@@ -230,16 +230,16 @@ class Rows:
         if not rows:
             return
         staging, join = self._staged_keys(table, [row.after or {} for row in rows])
-        found = self._execute(
-            f"SELECT n FROM {staging.sql} AS s JOIN {_place(table)} AS t ON {join} ORDER BY n LIMIT 1", staging
+        found = self.execute(
+            f"SELECT n FROM {staging.sql} AS s JOIN {place_of(table)} AS t ON {join} ORDER BY n LIMIT 1", staging
         ).fetchall()
         if found:
             row = rows[found[0][0]]
-            raise self._diverged(row.position, table, row.after or {}, "a row with this key exists already")
+            raise self.diverged(row.position, table, row.after or {}, "a row with this key exists already")
 
     def _delete(self, table: Table, rows: list[Pending]) -> None:
         staging, join = self._staged_keys(table, [_before(row) for row in rows])
-        self._execute(f"DELETE FROM {_place(table)} AS t USING {staging.sql} AS s WHERE {join}", staging)
+        self.execute(f"DELETE FROM {place_of(table)} AS t USING {staging.sql} AS s WHERE {join}", staging)
 
     def _update(self, table: Table, rows: list[Pending]) -> None:
         staging, join = self._staged_keys(table, [_before(row) for row in rows])
@@ -249,15 +249,15 @@ class Rows:
             if column.key or not any(changed):
                 continue
             values = [(row.after or {}).get(place) for row in rows]
-            staging.add(f"v{place}", column.kind, _fitted(column.kind, values))
+            staging.add(f"v{place}", column.kind, fitted(column.kind, values))
             value = f"s.v{place}"
             if not all(changed):
                 staging.add_flags(f"m{place}", changed)
                 value = f"CASE WHEN s.m{place} THEN {value} ELSE t.{column.physical} END"
             settings.append(f"{column.physical} = {value}")
         if settings:
-            self._execute(
-                f"UPDATE {_place(table)} AS t SET {', '.join(settings)} FROM {staging.sql} AS s WHERE {join}", staging
+            self.execute(
+                f"UPDATE {place_of(table)} AS t SET {', '.join(settings)} FROM {staging.sql} AS s WHERE {join}", staging
             )
 
     def _complete(self, table: Table, rows: list[Pending]) -> None:
@@ -265,8 +265,8 @@ class Rows:
         staging, join = self._staged_keys(table, [_before(row) for row in rows])
         stored = [(f"t.{column.physical}", column.kind) for column in table.stored]
         reading = Reading([("n", "integer"), *stored])
-        found = self._execute(
-            f"SELECT {reading.sql} FROM {staging.sql} AS s JOIN {_place(table)} AS t ON {join}", staging
+        found = self.execute(
+            f"SELECT {reading.sql} FROM {staging.sql} AS s JOIN {place_of(table)} AS t ON {join}", staging
         ).fetchall()
         for number, *values in reading.rows(found):
             rows[number].after = dict(enumerate(values)) | (rows[number].after or {})
@@ -279,52 +279,52 @@ class Rows:
         for place, column in enumerate(table.stored):
             if column.key:
                 values = [key[place] for key in keys]
-                staging.add(f"k{place}", column.kind, _fitted(column.kind, values))
+                staging.add(f"k{place}", column.kind, fitted(column.kind, values))
                 equals = "IS NOT DISTINCT FROM" if None in values else "="
                 conditions.append(f"t.{column.physical} {equals} s.k{place}")
         return staging, " AND ".join(conditions)
 
     # Widening.
 
-    def _widen_for(self, table: Table, rows: list[Pending]) -> Table:
+    def _widen_for_pending(self, table: Table, rows: list[Pending]) -> Table:
         def values(place: int) -> list[object]:
             sides = [side for row in rows for side in (row.before, row.after) if side is not None]
             return [side[place] for side in sides if place in side]
 
-        return self._widen(table, ((column, values(place)) for place, column in enumerate(table.stored)))
+        return self.widen_for(table, ((column, values(place)) for place, column in enumerate(table.stored)))
 
-    def _widen(self, table: Table, held: Iterable[tuple[Column, list[object]]]) -> Table:
+    def widen_for(self, table: Table, held: Iterable[tuple[Column, list[object]]]) -> Table:
         """The table, after each column that cannot hold its values was made one that can."""
         for column, values in held:
-            odd = misfit(column.kind, _fitted(column.kind, values)) if column.kind != "any" else None
+            odd = misfit(column.kind, fitted(column.kind, values)) if column.kind != "any" else None
             if odd is not None:
                 self.widen(table, column)
-                table = next(known for known in self._mirror.catalog.tables if known.physical == table.physical)
+                table = next(known for known in self.mirror.catalog.tables if known.physical == table.physical)
                 self.widened.append(f"{table.name}.{column.name} holds {tag_of(odd)} beside {column.kind}")
         return table
 
     def widen(self, table: Table, column: Column) -> None:
         """Let a column hold values of any type."""
         name = column.physical
-        self._execute(
-            f"ALTER TABLE {_place(table)} ALTER COLUMN {name} TYPE {TYPES['any']} USING {widened(name, column.kind)}"
+        self.execute(
+            f"ALTER TABLE {place_of(table)} ALTER COLUMN {name} TYPE {TYPES['any']} USING {widened(name, column.kind)}"
         )
-        table = next(known for known in self._mirror.catalog.tables if known.physical == table.physical)
+        table = next(known for known in self.mirror.catalog.tables if known.physical == table.physical)
         columns = tuple(
             msgspec.structs.replace(known, kind="any") if known.physical == name else known for known in table.columns
         )
-        self._mirror.replace(msgspec.structs.replace(table, columns=columns))
+        self.mirror.replace(msgspec.structs.replace(table, columns=columns))
 
     # The rest.
 
-    def _execute(self, sql: str, staging: Staging | None = None) -> Any:
+    def execute(self, sql: str, staging: Staging | None = None) -> Any:
         return self._connection.execute(sql, staging.parameters if staging else None)
 
-    def _diverged(self, position: Position, table: Table, row: dict[int, object], reason: str) -> DivergedRow:
+    def diverged(self, position: Position, table: Table, row: dict[int, object], reason: str) -> DivergedRow:
         key = ", ".join(
             f"{column.name} {row.get(place)!r:.80}" for place, column in enumerate(table.stored) if column.key
         )
-        error = DivergedRow(f"a change of the leader does not fit table {table.name}, {key}: {reason}", hint=_HINT)
+        error = DivergedRow(f"a change of the leader does not fit table {table.name}, {key}: {reason}", hint=HINT)
         error.position = position
         return error
 
@@ -340,7 +340,7 @@ def _before(row: Pending) -> dict[int, object]:
     return row.before
 
 
-def _fitted(kind: Kind, values: list[object]) -> list[object]:
+def fitted(kind: Kind, values: list[object]) -> list[object]:
     """Integers in a column of reals, as SQLite shows them."""
     if kind != "real":
         return values
@@ -355,5 +355,6 @@ def _other_value(table: Table, place: int) -> str:
     return f"column {table.stored[place].name} has another value"
 
 
-def _place(table: Table) -> str:
+def place_of(table: Table) -> str:
+    """The table of rows, in SQL."""
     return f"{SCHEMA}.{table.physical}"

@@ -38,6 +38,9 @@ _TABLES = f"""
 _SHADOWS = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'shadow'"
 _VIEWS = "SELECT name, sql FROM sqlite_schema WHERE type = 'view' ORDER BY rowid"
 _COLUMNS = "SELECT name, type, hidden, pk FROM pragma_table_xinfo(?) ORDER BY cid"
+_NULLABLE_KEY = """
+    SELECT 1 FROM pragma_table_info(?) WHERE pk AND NOT "notnull"
+        AND EXISTS (SELECT 1 FROM pragma_index_list(?) WHERE origin = 'pk') LIMIT 1"""
 _REFERRING = f"""
     SELECT 1 FROM pragma_table_list AS t JOIN pragma_foreign_key_list(t.name) AS f
     WHERE t.schema = 'main' AND f."table" = ? COLLATE NOCASE AND t.name NOT GLOB '{INTERNAL_PREFIX}*' LIMIT 1"""
@@ -66,6 +69,8 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[Column, ...]
     renumbers: bool = False
     """VACUUM gives its rows new rowids: it has neither a key nor an index."""
+    key_is_loose: bool = False
+    """Its key may be NULL, or it has none that changesets could name: rows are told apart by all that they hold."""
 
     @property
     def stored(self) -> list[Column]:
@@ -327,10 +332,17 @@ class Mirror:
     def _table(self, name: str, strict: bool) -> Table:
         columns = list(self._columns_of(name, strict))
         has_key = any(column.key for column in columns)
-        if not has_key:
+        by_image = not has_key and any(column.name.casefold() == "_rowid_" for column in columns)
+        if not has_key and not by_image:
             columns.insert(0, Column(name="rowid", kind="integer", affinity="integer", key=1, is_hidden=True))
         indexed = has_key or bool(self._rows("SELECT 1 FROM pragma_index_list(?) LIMIT 1", name))
-        return Table(name=name, source=name, columns=tuple(columns), renumbers=not indexed)
+        return Table(
+            name=name,
+            source=name,
+            columns=tuple(columns),
+            renumbers=not indexed and not by_image,
+            key_is_loose=by_image or bool(self._rows(_NULLABLE_KEY, name, name)),
+        )
 
     def _columns_of(self, name: str, strict: bool) -> Iterator[Column]:
         for column, declared, hidden, key in self._rows(_COLUMNS, name):

@@ -37,6 +37,14 @@ class BadText(bytes):
     __slots__ = ()
 
 
+def text_of(data: bytes) -> str | BadText:
+    """The text that SQLite keeps as these bytes."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return BadText(data)
+
+
 def quoted(name: str) -> str:
     """`name` as an identifier."""
     return '"' + name.replace('"', '""') + '"'
@@ -117,16 +125,15 @@ class Staging:
             self._outer.append(f"{self._bind(TYPES[kind], values)} AS {name}")
             return
         cases = []
-        for member in sorted({tag_of(value) for value in values if value is not None}):
+        members = sorted({tag_of(value) for value in values if value is not None})
+        for member in members or ["integer"]:
             held = [None if value is None or tag_of(value) != member else value for value in values]
             if member == "bad_text":
                 held = [None if value is None else bytes(value) for value in held]  # type: ignore[call-overload]
             place = self._bind(_MEMBERS[member], held)
+            # A NULL that is cast to a union would be a union that holds NULL, which is something else.
             cases.append(f'WHEN {place} IS NOT NULL THEN union_value("{member}" := {place})::{UNION}')
-        if not cases:
-            self._outer.append(f"{self._bind('BIGINT', values)}::{UNION} AS {name}")
-        else:
-            self._outer.append(f"CASE {' '.join(cases)} END AS {name}")
+        self._outer.append(f"CASE {' '.join(cases)} END AS {name}")
 
     def add_flags(self, name: str, flags: Sequence[bool]) -> None:
         """A column `name` of truth values."""
