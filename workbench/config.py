@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from workbench.errors import ConfigurationError
 
-LogFormatName = Literal["statement", "wal", "logical"]
+LogFormatName = Literal["statement", "wal", "logical", "mixed"]
 Level = Literal["received", "durable", "applied"]
 Who = Literal["async", "semi_sync", "quorum", "sync"]
 UnsafePolicy = Literal["allow", "refuse", "pin", "mixed"]

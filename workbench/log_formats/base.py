@@ -21,6 +21,7 @@ import msgspec
 
 from workbench.config import LogFormatName
 from workbench.errors import CodecError, DivergedError
+from workbench.log_formats.causes import SAFE, Examination
 from workbench.protocol.values import Statement
 
 Parameter: TypeAlias = None | bool | int | float | str | bytes
@@ -45,6 +46,8 @@ class StatementFacts:
     """CREATE TABLE ... AS SELECT."""
     columns: tuple[str, ...] = ()
     """Names of the columns that it returns; none when it returns no rows."""
+    examination: Examination = SAFE
+    """What is unsafe about it; always `SAFE` where nobody wants to know."""
 
     @property
     def changes_rows(self) -> bool:
@@ -85,6 +88,26 @@ class Capture(Protocol):
 
     def discard_group(self) -> None:
         """The group was rolled back, or its body is no longer wanted."""
+        ...
+
+
+class Watch(Protocol):
+    """What a log format may want besides: to know what is unsafe, and to stand around each statement on the leader.
+
+    In the order of the calls: `begin`, then for each statement `before_statement`, its run, `after_statement`. Each may
+    raise `StatementError`, which refuses the transaction.
+    """
+
+    def begin(self, statements: Sequence[Statement]) -> None:
+        """The savepoint of a client transaction is open; it has these statements."""
+        ...
+
+    def before_statement(self, facts: StatementFacts) -> None:
+        """A statement is compiled and runs next."""
+        ...
+
+    def after_statement(self, facts: StatementFacts) -> None:
+        """It has succeeded, and its rows are read."""
         ...
 
 

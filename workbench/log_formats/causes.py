@@ -77,8 +77,10 @@ class Examination:
     """Tables without AUTOINCREMENT in which it generates rowids."""
     sets_rowids: bool = False
     """It may store a rowid that it was given, and so the largest one."""
-    writes_virtual: bool = False
-    """It writes to a virtual table, whose own tables depend on more than the rows."""
+    mixes_rowids: bool = False
+    """It may store several rows, some with a rowid that it was given and some with a generated one."""
+    touches_virtual: bool = False
+    """It reads or writes a virtual table, whose own tables depend on more than the rows."""
 
 
 SAFE = Examination()

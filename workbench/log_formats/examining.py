@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 
+from workbench.log_formats.base import INTERNAL_PREFIX
 from workbench.log_formats.causes import REASONS, ROOT_PAGES, Cause, Examination, Touched, Unsafe
 from workbench.log_formats.examining_statements import StatementExaminer
 from workbench.log_formats.programs import Program
@@ -18,7 +19,7 @@ class Examiner:
 
     def __init__(self, sql: str, programs: list[Program], tables: Tables, touched: Touched) -> None:
         self._sql = sql
-        self._programs = programs
+        self._programs = [program for program in programs if not program.trigger.startswith(INTERNAL_PREFIX)]
         self._tables = tables
         self._touched = touched
         self._tokens = tokens(sql)
@@ -26,7 +27,8 @@ class Examiner:
         self._perhaps: dict[str, Unsafe] = {}
         self._generates: dict[str, None] = {}
         self._sets_rowids = False
-        self._writes_virtual = False
+        self._mixes_rowids = False
+        self._touches_virtual = bool(touched.tables & tables.virtual)
 
     def examination(self) -> Examination:
         """Look everywhere once."""
@@ -41,7 +43,8 @@ class Examiner:
             tuple(self._perhaps.values()),
             tuple(self._generates),
             self._sets_rowids,
-            self._writes_virtual,
+            self._mixes_rowids,
+            self._touches_virtual,
         )
 
     # What the parts report
@@ -63,8 +66,11 @@ class Examiner:
     def sets_rowids(self) -> None:
         self._sets_rowids = True
 
-    def writes_virtual(self) -> None:
-        self._writes_virtual = True
+    def mixes_rowids(self) -> None:
+        self._mixes_rowids = True
+
+    def touches_virtual(self) -> None:
+        self._touches_virtual = True
 
     # What the parts ask
 

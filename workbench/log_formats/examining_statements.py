@@ -230,15 +230,24 @@ class StatementExaminer:
                     table = self._whole.tables.roots.get(root, "") if root > 0 else "the new table" if root else ""
                     if not table or root == 1:
                         continue
+                    if not self._program.may_be_null(operation):
+                        continue
                     if not operation.p3 and root > 0:
                         self._whole.generates(table)
+                        follows = self._operations[operation.address - self._segment.start + 1 :][:1]
+                        if follows and follows[0].name == "MustBeInt" and self._program.in_any_loop(operation.address):
+                            self._whole.mixes_rowids()
                     self._add_keys(operation, table)
                 case "VUpdate":
-                    self._whole.writes_virtual()
-                    if self._keyword in ("INSERT", "REPLACE"):
-                        self._add_keys(operation, "a virtual table")
+                    self._look_at_virtual(operation)
                 case "MustBeInt":
                     self._whole.sets_rowids()
+
+    def _look_at_virtual(self, operation: Operation) -> None:
+        if operation.name == "VUpdate":
+            self._whole.touches_virtual()
+            if self._keyword in ("INSERT", "REPLACE"):
+                self._add_keys(operation, "a virtual table")
 
     def _add_keys(self, operation: Operation, table: str) -> None:
         if self._repeated:

@@ -17,6 +17,7 @@ Both only compile `sql` under the schema of `connection` (parameters stay unboun
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable
 
 import apsw
@@ -26,6 +27,8 @@ from workbench.log_formats.examining import Examiner
 from workbench.log_formats.programs import NO_BINDINGS, compile_programs
 from workbench.log_formats.total_orders import Tables
 
+_ONLY_HINTS = re.compile(r"\s*(?:ANALYZE|REINDEX)\b", re.IGNORECASE)
+"""Statements that change no row that a client can see, and none of the schema."""
 _PHYSICAL_TABLES = frozenset({"dbstat", "sqlite_dbpage", "sqlite_stmt", "bytecode", "tables_used"})
 
 
@@ -54,6 +57,8 @@ def examine(connection: apsw.Connection, sql: str) -> Examination:
 
 def examine_compiled(connection: apsw.Connection, sql: str, actions: Iterable[Action]) -> Examination:
     """As `examine`, for a text that was compiled just now under an authorizer that noted `actions`, and writes."""
+    if _ONLY_HINTS.match(sql):
+        return SAFE
     touched = touched_by(actions)
     tables = Tables(connection)
     fixed_order = not (touched.tables & tables.virtual or touched.physical)

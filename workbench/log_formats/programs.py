@@ -23,6 +23,13 @@ _OPENS = _REAL | {"VOpen", "OpenEphemeral", "OpenAutoindex", "OpenDup", "OpenPse
 _FEEDS = frozenset({"Insert", "IdxInsert", "SorterInsert", "Sequence"})
 _SEEKS = frozenset({"SeekRowid", "NotExists", "SeekGE", "SeekGT", "SeekLE", "SeekLT", "Found", "NotFound", "Rewind"})
 _CALLS = frozenset({"Function", "PureFunc", "AggStep", "AggStep1", "AggInverse", "AggValue", "AggFinal"})
+_FILLS_NOTHING_WORDS = """
+    Affinity Close DecrJumpZero Delete EndCoroutine Eq Ge Gosub Goto Gt Halt IdxGE IdxGT IdxInsert If IfNot IfPos Init
+    InitCoroutine Insert IsNull Last Le Lt MustBeInt Ne Next NoConflict NotExists NotNull Once OpenEphemeral OpenRead
+    OpenWrite Prev Program Return Rewind SeekGE SeekGT SeekLE SeekLT SeekRowid SorterOpen Transaction Yield
+"""
+_FILLS_NOTHING = frozenset(_FILLS_NOTHING_WORDS.split())
+"""Instructions whose second and third numbers are no registers that they write to."""
 _ROOT_IN_REGISTER = 16
 
 NO_BINDINGS: Any = apsw._null_bindings  # type: ignore[attr-defined]
@@ -95,7 +102,7 @@ class Program:
         """Root page of the table or index that `operation` works on, -1 for one made by the statement itself; 0 when
         it is none, or `sqlite_sequence`."""
         opened = self.opened(operation)
-        if opened is None or opened.name not in _REAL or opened.p2 == self._sequence_root:
+        if opened is None or not _is_real(opened) or opened.p2 == self._sequence_root:
             return 0
         return -1 if opened.p5 & _ROOT_IN_REGISTER else opened.p2
 
@@ -130,6 +137,27 @@ class Program:
     def in_open_loop(self, address: int) -> bool:
         """Whether the instruction at `address` may run several times, in an order that SQL leaves open."""
         return any(start <= address <= end for start, end in self._open)
+
+    def in_any_loop(self, address: int) -> bool:
+        """Whether the instruction at `address` may run several times at all."""
+        return any(loop.start <= address <= loop.end for loop in self._loops)
+
+    def may_be_null(self, operation: Operation) -> bool:
+        """Whether the key before `operation`, which generates one in the place of NULL, may be NULL: not when every
+        instruction that fills its register copies a rowid."""
+        test = self.operations[operation.address - 1]
+        if test.name != "NotNull":
+            return True
+        register, seen = test.p1, set[int]()
+        while register not in seen:
+            seen.add(register)
+            sources = [o for o in self.operations if _fills(o, register) and o is not operation]
+            if sources and all(o.name in ("Rowid", "Integer", "Int64", "IdxRowid") for o in sources):
+                return False
+            if len(sources) != 1 or sources[0].name not in ("Copy", "SCopy"):
+                return True
+            register = sources[0].p1 + register - sources[0].p2
+        return True
 
     @cached_property
     def _open(self) -> set[tuple[int, int]]:
@@ -187,7 +215,7 @@ class Program:
             opened = self.opened(closing)
             if opened is None or opened.name == "VOpen":
                 return True
-            if opened.name in _REAL:
+            if _is_real(opened):
                 return opened.p2 != self._sequence_root
             return self._is_list(loop) or any(map(self._in_open, self._feeds(closing)))
         if first.name == "Yield":
@@ -223,6 +251,24 @@ class Program:
                 start = operation.p3 or operation.address + 1
                 return start, max(operation.p2, start)
         return None
+
+
+def _fills(operation: Operation, register: int) -> bool:
+    """Whether it may write to `register`, as far as rows pass from one register to another."""
+    match operation.name:
+        case "Copy" | "Move":
+            return operation.p2 <= register <= operation.p2 + operation.p3
+        case "Column" | "VColumn" | "Function" | "PureFunc" | "AggFinal" | "Add" | "Subtract" | "Multiply" | "Divide":
+            return operation.p3 == register
+        case "Null":
+            return operation.p2 <= register <= max(operation.p3, operation.p2)
+        case name:
+            return name not in _FILLS_NOTHING and register in (operation.p2, operation.p3)
+
+
+def _is_real(opened: Operation) -> bool:
+    """Whether a cursor is on a table or an index of the database itself."""
+    return opened.name in _REAL and opened.p3 == 0
 
 
 def compile_programs(

@@ -20,7 +20,9 @@ from typing import Any
 import apsw
 
 from workbench.errors import StatementError
-from workbench.log_formats.base import INTERNAL_PREFIX, StatementFacts
+from workbench.log_formats.base import INTERNAL_PREFIX, StatementFacts, Watch
+from workbench.log_formats.causes import SAFE, Action, Examination
+from workbench.log_formats.nondeterminism import examine_compiled
 from workbench.protocol.values import Row
 
 MEMBER_SAVEPOINT = f"{INTERNAL_PREFIX}member"
@@ -92,9 +94,14 @@ _FREE = frozenset({apsw.SQLITE_SELECT, apsw.SQLITE_RECURSIVE})
 class ClientPolicy:
     """The authorizer of one connection, and the facts about the SQL texts that it has seen."""
 
-    def __init__(self, connection: apsw.Connection, refusal: Callable[[StatementFacts], str]) -> None:
+    def __init__(
+        self, connection: apsw.Connection, refusal: Callable[[StatementFacts], str], watch: Watch | None = None
+    ) -> None:
         self._connection = connection
         self._refusal = refusal
+        self._watch = watch
+        """Wants to know what is unsafe, and hears of each statement before it runs."""
+        self._actions: list[Action] = []
         self._open_cursors()
         self._known: dict[str, StatementFacts] = {}
         self._watching = False
@@ -127,6 +134,7 @@ class ClientPolicy:
                 return self._execute_first(sql, parameters, read_only=read_only)
             if read_only and not facts.reads_only:
                 raise _writes(facts.keyword)
+            self._announce(facts, read_only=read_only)
             return facts, self._cursor.execute(sql, parameters)
         except apsw.AuthError as error:
             raise StatementError(self._reason or "not authorized") from error
@@ -163,6 +171,7 @@ class ClientPolicy:
 
     def _expect(self, sql: str, *, read_only: bool) -> None:
         self._text, self._read_only, self._facts = sql, read_only, None
+        self._actions.clear()
 
     def _before_first_run(self, cursor: apsw.Cursor, text: str, _parameters: Any) -> bool:
         """SQLite has compiled the statement and is about to run it. The last chance to say no."""
@@ -181,6 +190,7 @@ class ClientPolicy:
             and {apsw.SQLITE_CREATE_TABLE, apsw.SQLITE_SELECT} <= self._seen
             and apsw.SQLITE_CREATE_VTABLE not in self._seen,
             columns=tuple(column[0] for column in cursor.get_description()),
+            examination=SAFE if reads_only or self._watch is None else self._examine(text),
         )
         if self._read_only and not reads_only:
             raise _writes(keyword)
@@ -191,14 +201,30 @@ class ClientPolicy:
             if len(self._known) >= _KNOWN_TEXTS_MAX:
                 self._known.clear()
             self._known[self._text] = facts
+        self._announce(facts, read_only=self._read_only)
         return True
 
+    def _announce(self, facts: StatementFacts, *, read_only: bool) -> None:
+        """What the log format does before a statement is none of the client's."""
+        if self._watch is not None and not read_only:
+            self._watching = False
+            self._watch.before_statement(facts)
+            self._watching = True
+
+    def _examine(self, text: str) -> Examination:
+        self._watching = False
+        examination = examine_compiled(self._connection, text, self._actions)
+        self._watching = True
+        return examination
+
     def _authorize(
-        self, action: int, first: str | None, second: str | None, database: str | None, _trigger: str | None
+        self, action: int, first: str | None, second: str | None, database: str | None, trigger: str | None
     ) -> int:
-        if not self._watching:
-            return apsw.SQLITE_OK
+        if not self._watching or (trigger is not None and trigger.startswith(INTERNAL_PREFIX)):
+            return apsw.SQLITE_OK  # the workbench's own triggers may do what clients may not
         self._seen.add(action)
+        if self._watch is not None and self._facts is None:
+            self._actions.append((action, (first or "").lower(), (second or "").lower(), (trigger or "").lower()))
         reason = "" if action in _FREE else self._why_not(action, first or "", second or "", database or "")
         if reason:
             self._reason = reason

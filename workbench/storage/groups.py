@@ -18,7 +18,7 @@ import apsw
 
 from workbench.config import Limits
 from workbench.errors import StatementError, StorageError
-from workbench.log_formats.base import Capture
+from workbench.log_formats.base import Capture, Watch
 from workbench.protocol.values import Member, Row, Statement, StatementResult, Transaction
 from workbench.storage.alone import VACUUM, alone_statement, run_alone
 from workbench.storage.base import QueryResult, Refused
@@ -49,11 +49,14 @@ class GroupEnded(Exception):
 class GroupRunner:
     """Executes clients' statements, for groups and for reads, under the limits of the replica."""
 
-    def __init__(self, connection: apsw.Connection, log_format: Capture, limits: Limits) -> None:
+    def __init__(
+        self, connection: apsw.Connection, log_format: Capture, limits: Limits, watch: Watch | None = None
+    ) -> None:
         self._connection = connection
         self._format = log_format
         self._limits = limits
-        self._policy = ClientPolicy(connection, log_format.refusal)
+        self._watch = watch
+        self._policy = ClientPolicy(connection, log_format.refusal, watch)
         self._cursor = connection.cursor()
         self._deadline_s: float | None = None
         self._timed_out = False
@@ -155,6 +158,8 @@ class GroupRunner:
         self._connection.set_last_insert_rowid(0)
         try:
             self._check_size(statements)
+            if self._watch is not None:
+                self._watch.begin(statements)
             results, written = self._run_statements(statements)
             if self._connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0]:
                 raise StatementError("FOREIGN KEY constraint failed: a deferred one is violated at the end")
@@ -190,7 +195,10 @@ class GroupRunner:
             self._deadline_s, self._timed_out = None, False
             if facts.changes_schema if facts else changes_schema(sql):
                 self._format.before_schema_change()
-                self._policy.execute(sql, statement.parameters)[1].fetchall()
+                facts, cursor = self._policy.execute(sql, statement.parameters)
+                cursor.fetchall()
+                if self._watch is not None:
+                    self._watch.after_statement(facts)
                 self._policy.forget()
                 self._format.after_schema_change(sql)
                 written.append(statement)
@@ -201,6 +209,8 @@ class GroupRunner:
             if facts.columns:
                 rows, room = self._fetch(cursor, room)
             changes = 0 if facts.reads_only else self._connection.changes()
+            if self._watch is not None:
+                self._watch.after_statement(facts)
             if not facts.reads_only:
                 written.append(statement)
             results.append(_ONE_ROW_CHANGED if changes == 1 and not rows else StatementResult(changes, rows))

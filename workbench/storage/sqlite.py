@@ -3,9 +3,9 @@
 One connection, which owns the database exclusively, and one thread. Rules:
 
 - What clients send goes through `GroupRunner` and its policy; nothing else executes their SQL on a leader.
-- `TransactionalStore` (statement, logical) writes the position of an entry in the same transaction as its effects, so
-  the database itself says which entry it is at. A commit does not sync (checkpoints do): after a power loss the
-  database is an older consistent state, and what the replication log holds after `applied` is applied again.
+- `TransactionalStore` (statement, mixed, logical) writes the position of an entry in the same transaction as its
+  effects, so the database itself says which entry it is at. A commit does not sync (checkpoints do): after a power loss
+  the database is an older consistent state, and what the replication log holds after `applied` is applied again.
 - `WalStore` (`sqlite_wal.py`) works on pages, and keeps its position outside.
 """
 
@@ -21,9 +21,8 @@ import apsw
 from workbench.config import Limits, LogFormatName, UnsafePolicy
 from workbench.errors import CodecError, ConfigurationError, DivergedError, StorageError
 from workbench.failpoints import hit
-from workbench.log_formats.base import INTERNAL_PREFIX, LogFormat, run
-from workbench.log_formats.logical import LogicalFormat
-from workbench.log_formats.statement import StatementFormat
+from workbench.log_formats.base import INTERNAL_PREFIX, run
+from workbench.log_formats.choosing import new_clock, new_format
 from workbench.protocol.values import Entry, Position, Statement, Transaction
 from workbench.storage.alone import VACUUM, run_alone
 from workbench.storage.base import Execution, QueryResult, Store
@@ -76,7 +75,9 @@ def open_store(
             f"{directory} holds a database of the wal log format, not {log_format}",
             hint="all replicas of a cluster use one log format",
         )
-    store = TransactionalStore(directory, log_format, limits, page_size, files, reverse_unordered=reverse_unordered)
+    store = TransactionalStore(
+        directory, log_format, limits, page_size, files, unsafe=unsafe, reverse_unordered=reverse_unordered
+    )
     files.sync_directory(directory)
     return store
 
@@ -92,6 +93,7 @@ class TransactionalStore:
         page_size: int,
         files: Files,
         *,
+        unsafe: UnsafePolicy = "allow",
         reverse_unordered: bool = False,
     ) -> None:
         self._directory = directory
@@ -104,22 +106,26 @@ class TransactionalStore:
         self._pending: Position | None = None
         self._pending_alone = False
         self._leads: bool | None = None
-        self._connection = open_connection(directory / DATABASE_NAME, page_size, reverse_unordered=reverse_unordered)
+        self._clock = new_clock(log_format, unsafe)
+        self._connection = open_connection(
+            directory / DATABASE_NAME,
+            page_size,
+            reverse_unordered=reverse_unordered,
+            vfs=self._clock.name if self._clock else "",
+        )
         self._cursor = self._connection.cursor()
         try:
             self._applied = self._prepare(page_size)
         except apsw.Error as error:
-            self._connection.close()
+            self._close_connection()
             raise StorageError(f"cannot open {directory / DATABASE_NAME}: {one_line(error)}") from error
         except ConfigurationError:
-            self._connection.close()
+            self._close_connection()
             raise
-        self._format: LogFormat = (
-            LogicalFormat(self._connection) if log_format == "logical" else StatementFormat(self._connection)
-        )
+        self._format, watch = new_format(self._connection, log_format, unsafe, self._clock)
         self._vacuum_body = self._format.encode_alone(VACUUM)
         self._limits = limits
-        self._runner = GroupRunner(self._connection, self._format, limits)
+        self._runner = GroupRunner(self._connection, self._format, limits, watch)
 
     @property
     def applied(self) -> Position:
@@ -283,11 +289,16 @@ class TransactionalStore:
         if self._copy is not None:
             self._copy.spoil("the database was closed")
         try:
-            self._connection.close()
+            self._close_connection()
         except apsw.Error as error:
             raise StorageError(f"cannot close {self._directory / DATABASE_NAME}: {one_line(error)}") from error
         if self._main_file is not None:
             self._main_file.close()
+
+    def _close_connection(self) -> None:
+        self._connection.close()
+        if self._clock is not None:
+            self._clock.unregister()
 
     def _roll_back_apply(self) -> None:
         if self._connection.in_transaction:

@@ -24,13 +24,13 @@ _VALUE_BYTES_MAX = 256 * 1024 * 1024
 _STATEMENT_CACHE = 250
 
 
-def open_connection(path: Path, page_size: int, *, reverse_unordered: bool = False) -> apsw.Connection:
+def open_connection(path: Path, page_size: int, *, reverse_unordered: bool = False, vfs: str = "") -> apsw.Connection:
     """A connection that owns the database at `path` alone. It has not read the file yet, which may be torn.
 
-    `reverse_unordered`: rows come in the other order wherever SQL leaves it open.
+    `reverse_unordered`: rows come in the other order wherever SQL leaves it open. `vfs`: name of a registered VFS.
     """
     try:
-        connection = apsw.Connection(str(path), statementcachesize=_STATEMENT_CACHE)
+        connection = apsw.Connection(str(path), vfs=vfs or None, statementcachesize=_STATEMENT_CACHE)
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
         connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, 1)
