@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.commands.arguments import Parser, nearest, whole_number
-from workbench.errors import ConfigurationError
+from workbench.errors import ConfigurationError, LogCorruption
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,12 +54,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     replicas = find_replicas(arguments.directory)
     chosen = choose(replicas, arguments.replica)
-    entries = LogEntries(chosen)
-    if arguments.json:
-        for content in islice(entries.iterate(arguments.first), arguments.limit):
-            sys.stdout.write(json.dumps(content.to_json(), ensure_ascii=False) + "\n")
-        return 0
-    _print(replicas, chosen, entries, arguments.first, arguments.limit or _ENTRIES_SHOWN)
+    try:
+        entries = LogEntries(chosen)
+        if arguments.json:
+            for content in islice(entries.iterate(arguments.first), arguments.limit):
+                sys.stdout.write(json.dumps(content.to_json(), ensure_ascii=False) + "\n")
+            return 0
+        _print(replicas, chosen, entries, arguments.first, arguments.limit or _ENTRIES_SHOWN)
+    except LogCorruption as error:  # of a replica that runs it would be a failure; here it is what was asked about
+        raise ConfigurationError(error.message, hint=error.hint) from error
     return 0
 
 

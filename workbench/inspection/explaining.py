@@ -40,6 +40,7 @@ VARIANTS: Final[tuple[tuple[LogFormatName, UnsafePolicy | None], ...]] = (
     ("statement", "refuse"),
     ("statement", "pin"),
     ("statement", "mixed"),
+    ("mixed", None),
     ("logical", None),
     ("wal", None),
 )

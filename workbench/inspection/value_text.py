@@ -36,6 +36,8 @@ def value_text(value: Any) -> str:
             return "'" + shortened(value.replace("'", "''"), _VALUE_CHARACTERS_MAX) + "'"
         case {"blob": str(encoded)}:
             return _blob(encoded)
+        case {"text": str(encoded)}:
+            return f"CAST({_blob(encoded)} AS TEXT)"
         case {"real": text}:
             return str(text)
         case _:

@@ -2,13 +2,15 @@
 
 `describe` gives one dictionary for each statement, changed row or set of pages, in order:
 
-    statement  {"sql", "parameters"}
+    statement  {"sql", "parameters"}; pinned: "pinned_time" and "pinned_seed" of its transaction; rows as in logical
+    mixed      the same
     logical    {"table", "operation", "old", "new"}: values by column, those that are known; {"sql"}; {"sequences"}
     wal        {"page_size", "database_pages", "pages"}: of the database afterwards; the numbers of the changed pages
     members    {"members"}
     expiry     {"expires_up_to"}: the index up to which sessions wrote last that are forgotten
 
-A blob becomes {"blob": base64}, a number that JSON does not have {"real": text}. `wal_rows.py` finds the rows in pages.
+A blob becomes {"blob": base64}, text that is not UTF-8 {"text": base64}, a number that JSON lacks {"real": text}.
+`wal_rows.py` finds the rows in pages.
 """
 
 from __future__ import annotations
@@ -16,19 +18,32 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 import apsw
 import msgspec
 
 from workbench.errors import CodecError
-from workbench.log_formats import logical, row_parts, statement, wal
+from workbench.log_formats import logical, pinning, row_parts, statement, wal
 from workbench.log_formats.base import strict_decoder
 from workbench.protocol import values
 
 Described: TypeAlias = dict[str, object]
 Columns: TypeAlias = Callable[[str], Sequence[str]]
 """Table -> the names of its stored columns; none when they are not known."""
+
+
+_UNIX_JULIAN_MS = 210_866_760_000_000
+"""1970-01-01 in milliseconds of Julian days."""
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidText:
+    """Text that is not valid UTF-8, which Python cannot hold as such."""
+
+    content: bytes
 
 
 _decode_members = msgspec.msgpack.Decoder(tuple[str, ...])
@@ -45,8 +60,8 @@ def iterate(kind: str, body: bytes, columns: Columns = lambda _table: ()) -> Ite
     """The same one by one: `columns` is asked for a table when its rows come, behind the statements before them."""
     try:
         match kind:
-            case "statement":
-                yield from _statements(body)
+            case "statement" | "mixed":
+                yield from _statements(body, columns)
             case "logical":
                 yield from _parts(logical.decode_body(body).parts, columns)
             case "wal":
@@ -69,6 +84,8 @@ def json_value(value: object) -> object:
     """A value of SQLite as JSON can carry it."""
     if isinstance(value, bytes | bytearray | memoryview):
         return {"blob": base64.b64encode(value).decode()}
+    if isinstance(value, InvalidText):
+        return {"text": base64.b64encode(value.content).decode()}
     if isinstance(value, float) and not math.isfinite(value):
         return {"real": repr(value)}
     return value
@@ -84,11 +101,16 @@ def named_values(row: Iterable[object], names: Sequence[str]) -> Described:
     return {name: json_value(value) for name, value in zip(names, found, strict=True) if value is not apsw.no_change}
 
 
-def _statements(body: bytes) -> Iterator[Described]:
+def _statements(body: bytes, columns: Columns) -> Iterator[Described]:
     decoded = statement.decode_body(body)
-    for calls in decoded.transactions:
-        for call in calls:
-            yield {"sql": decoded.texts[call.text], "parameters": [json_value(value) for value in call.parameters]}
+    for step in statement.in_order(decoded):
+        match step:
+            case statement.StatementCall(text, parameters):
+                yield {"sql": decoded.texts[text], "parameters": [json_value(value) for value in parameters]}
+            case statement.Pin(_, time_ms, seed):
+                yield {"pinned_time": pinning.time_text(time_ms), "seed": seed.hex()}
+            case _:
+                yield from _parts([step], columns)
 
 
 def _parts(parts: Iterable[object], columns: Columns) -> Iterator[Described]:
@@ -100,8 +122,20 @@ def _parts(parts: Iterable[object], columns: Columns) -> Iterator[Described]:
                 yield {"sql": sql}
             case row_parts.Sequences(rows):
                 yield {"sequences": {str(name): value for name, value in rows}}
+            case row_parts.RowImages(table, removed, added):
+                for operation, side, images in (("DELETE", "old", removed), ("INSERT", "new", added)):
+                    for image in images:
+                        row = named_values(map(_image_value, image), columns(table))
+                        yield {"table": table, "operation": operation, side: row}
             case _:
                 yield _unknown_part(part)
+
+
+def _image_value(value: object) -> object:
+    """Text that is not valid UTF-8 stands in an image as an array of its bytes."""
+    if isinstance(value, list | tuple) and len(value) == 1 and isinstance(value[0], bytes):
+        return InvalidText(value[0])
+    return value
 
 
 def _unknown_part(part: object) -> Described:

@@ -1,0 +1,154 @@
+"""`workbench log show` of logs of every format, whole, torn, damaged, or not there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.inspection.logs import executed, snapshot_of, write_log
+from workbench.config import LOG_FORMATS, LogFormatName
+
+STATEMENTS = (
+    "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)",
+    "INSERT INTO item (name) VALUES ('tea'), ('Käse')",
+    "UPDATE item SET name = 'green tea' WHERE id = 1",
+    "ALTER TABLE item RENAME COLUMN name TO label",
+    "DELETE FROM item WHERE id = 2",
+)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Path:
+    """The directory of a cluster of the statement format, with two replicas."""
+    entries = executed(tmp_path / "made", "statement", *STATEMENTS)
+    for name, count in (("replica-1", 6), ("replica-2", 4)):
+        write_log(tmp_path / "shop" / "replicas" / name, entries[:count])
+    return tmp_path / "shop"
+
+
+def documents(out: str) -> list[dict]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.mark.parametrize("log_format", LOG_FORMATS)
+def test_every_format_is_shown_with_names_of_columns(call: Callable, tmp_path: Path, log_format: LogFormatName) -> None:
+    replica = write_log(tmp_path / "one", executed(tmp_path / "made", log_format, *STATEMENTS))
+    before = snapshot_of(replica)
+    shown = call("log", "show", str(replica)).out
+    found = documents(call("log", "show", str(replica), "--json").out)
+    assert [document["index"] for document in found] == [1, 2, 3, 4, 5, 6]
+    assert {document["kind"] for document in found[1:]} == {log_format}
+    assert found[2]["transactions"] == [{"session": 255, "sequence": 2}]
+    assert "1 transaction: ff#2" in shown
+    if log_format in ("statement", "mixed"):
+        assert [document["content"][0]["sql"] for document in found[1:]] == list(STATEMENTS)
+        assert all(sql in " ".join(shown.split()) for sql in STATEMENTS)
+    else:
+        assert {"table": "item", "operation": "INSERT", "new": {"id": 2, "name": "Käse"}} in found[2]["content"]
+        assert found[5]["content"][-1] == {"table": "item", "operation": "DELETE", "old": {"id": 2, "label": "Käse"}}
+        assert "name: 'tea' → 'green tea'" in shown
+    assert snapshot_of(replica) == before
+
+
+def test_a_replica_of_a_cluster_is_chosen_by_name(call: Callable, cluster: Path) -> None:
+    assert len(documents(call("log", "show", str(cluster), "--json").out)) == 6
+    assert len(documents(call("log", "show", str(cluster), "--replica", "replica-2", "--json").out)) == 4
+    assert "also here, with --replica: replica-2" in call("log", "show", str(cluster)).out
+
+
+def test_a_run_folder_has_cells(call: Callable, tmp_path: Path) -> None:
+    entries = executed(tmp_path / "made", "statement", *STATEMENTS)
+    for cell in ("ack-sync", "ack-async"):
+        write_log(tmp_path / "run" / cell / "replicas" / "replica-1", entries)
+    called = call("log", "show", str(tmp_path / "run"), "--replica", "ack-sync/replica-1")
+    assert called.out.startswith("ack-sync/replica-1: entries 1 to 6")
+    called = call("log", "show", str(tmp_path / "run"), "--replica", "replica-1")
+    assert called.err == (
+        "error: there are 2 replicas called 'replica-1' (one of ack-async/replica-1, ack-sync/replica-1)\n"
+    )
+    assert called.code == 2
+
+
+def test_a_part_of_the_log_and_what_is_left_out(call: Callable, cluster: Path) -> None:
+    shown = call("log", "show", str(cluster), "--from", "3", "--limit", "2").out
+    assert [word for word in ("1.2", "1.3", "1.4", "1.5") if f" {word} " in shown] == ["1.3", "1.4"]
+    assert "2 more entries: --from 5, or --limit 4 for all" in shown
+    assert "no entry from 7 on" in call("log", "show", str(cluster), "--from", "7").out
+
+
+def test_rows_in_pages_need_the_pages_before(call: Callable, tmp_path: Path) -> None:
+    replica = write_log(tmp_path / "one", executed(tmp_path / "made", "wal", *STATEMENTS))
+    (document,) = documents(call("log", "show", str(replica), "--from", "4", "--limit", "1", "--json").out)
+    assert document["content"][-1]["new"] == {"id": 1, "name": "green tea"}
+
+
+def test_long_content_is_cut_and_json_is_not(call: Callable, tmp_path: Path) -> None:
+    rows = ", ".join(f"({number}, '{'x' * 200}')" for number in range(1, 101))
+    replica = write_log(
+        tmp_path / "one",
+        executed(tmp_path / "made", "logical", STATEMENTS[0], f"INSERT INTO item VALUES {rows}, (999, zeroblob(1000))"),
+    )
+    shown = " ".join(call("log", "show", str(replica)).out.split())
+    assert "(120 more characters)" in shown
+    assert "... and 89 more of 101: 89 INSERT item" in shown
+    content = documents(call("log", "show", str(replica), "--json").out)[2]["content"]
+    assert len(content) == 101
+    assert content[0]["new"]["name"] == "x" * 200
+
+
+def test_a_torn_tail_is_said_and_left(call: Callable, cluster: Path) -> None:
+    path = next((cluster / "replicas" / "replica-2" / "log").glob("*.log"))
+    path.write_bytes(path.read_bytes()[:-3])
+    before = snapshot_of(cluster)
+    called = call("log", "show", str(cluster), "--replica", "replica-2")
+    assert "torn tail: " in called.out
+    assert "a record is cut short" in called.out
+    assert called.out.startswith("replica-2: entries 1 to 3, ")
+    assert called.code == 0
+    assert snapshot_of(cluster) == before
+
+
+def test_a_damaged_log_is_one_line(call: Callable, tmp_path: Path) -> None:
+    entries = executed(tmp_path / "made", "statement", *STATEMENTS)
+    replica = write_log(tmp_path / "one", entries, segment_bytes_max=1)
+    path = min((replica / "log").glob("*.log"))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    called = call("log", "show", str(replica))
+    assert called.err.startswith(
+        f"error: {path}, offset 64: a record's checksum does not match, but entry 1 was durable"
+    )
+    assert (called.err.count("\n"), called.code) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere",), "error: there is no directory nowhere\n"),
+        (("file",), "error: file is a file, not a directory (give the directory of a replica)\n"),
+        (
+            ("empty",),
+            "error: empty holds no replication log (give the directory of a replica, of a cluster or of a run; "
+            "`workbench load --directory` makes one)\n",
+        ),
+        (
+            ("run",),
+            "error: run holds no replication log (the run folder of failover keeps what was measured, not the replicas' "
+            "files; `workbench load FILE.sql --directory DIR` keeps them)\n",
+        ),
+        (("shop", "--replica", "replica-9"), "error: there is no replica 'replica-9' (one of replica-1, replica-2)\n"),
+    ],
+)
+def test_what_is_no_log_is_one_line(
+    call: Callable, tmp_path: Path, cluster: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text('{"experiment": "failover"}')
+    called = call("log", "show", *arguments)
+    assert (called.err, called.out, called.code) == (message, "", 2)
