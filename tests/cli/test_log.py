@@ -125,30 +125,22 @@ def test_a_damaged_log_is_one_line(call: Callable, tmp_path: Path) -> None:
     assert (called.err.count("\n"), called.code) == (1, 2)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("nowhere",), "error: there is no directory nowhere\n"),
-        (("file",), "error: file is a file, not a directory (give the directory of a replica)\n"),
-        (
-            ("empty",),
-            "error: empty holds no replication log (give the directory of a replica, of a cluster or of a run; "
-            "`workbench load --directory` makes one)\n",
-        ),
-        (
-            ("run",),
-            "error: run holds no replication log (the run folder of failover keeps what was measured, not the replicas' "
-            "files; `workbench load FILE.sql --directory DIR` keeps them)\n",
-        ),
-        (("shop", "--replica", "replica-9"), "error: there is no replica 'replica-9' (one of replica-1, replica-2)\n"),
-    ],
-)
-def test_what_is_no_log_is_one_line(
-    call: Callable, tmp_path: Path, cluster: Path, arguments: tuple[str, ...], message: str
-) -> None:
+NO_LOGS = {
+    "nowhere": "error: there is no directory nowhere\n",
+    "file": "error: file is a file, not a directory (give the directory of a replica)\n",
+    "empty": "error: empty holds no replication log (give the directory of a replica, of a cluster or of a run; "
+    "`workbench load --directory` makes one)\n",
+    "run": "error: run holds no replication log (the run folder of failover keeps what was measured, not the "
+    "replicas' files; `workbench load FILE.sql --directory DIR` keeps them)\n",
+    "shop --replica replica-9": "error: there is no replica 'replica-9' (one of replica-1, replica-2)\n",
+}
+
+
+@pytest.mark.parametrize("arguments", NO_LOGS)
+def test_what_is_no_log_is_one_line(call: Callable, tmp_path: Path, cluster: Path, arguments: str) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "empty").mkdir()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text('{"experiment": "failover"}')
-    called = call("log", "show", *arguments)
-    assert (called.err, called.out, called.code) == (message, "", 2)
+    called = call("log", "show", *arguments.split())
+    assert (called.err, called.out, called.code) == (NO_LOGS[arguments], "", 2)
