@@ -58,18 +58,29 @@ async def test_the_last_member_stays() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"page_size": 8192}, "replica-3 has logical log format, page size 8192; this cluster has .* page size 4096"),
-        ({"log_format": "wal"}, "replica-3 has wal log format, .*; this cluster has logical log format"),
+        ({"page_size": 8192}, "replica-3 has wal log format, .* page size 8192; this cluster has .* page size 4096"),
+        ({"log_format": "logical"}, "replica-3 has logical log format; this cluster has wal log format"),
     ],
 )
 async def test_a_replica_that_does_not_fit_is_refused_with_the_reason(changes: dict[str, object], words: str) -> None:
-    async with running(followers=1) as cluster:
+    async with running(followers=1, log_format="wal") as cluster:
         await (await cluster.session()).write("CREATE TABLE kv (k)")
         with pytest.raises(ClusterError, match=words):
             await cluster.add_follower(**changes)  # type: ignore[arg-type]
         assert cluster.names == ("replica-1", "replica-2")
         assert {status.members for status in await cluster.replicas()} == {("replica-1", "replica-2")}
         assert (await cluster.add_follower()).name == "replica-4"
+
+
+async def test_rows_fit_pages_of_any_size() -> None:
+    async with running(followers=1) as cluster:
+        session = await cluster.session()
+        await session.write("CREATE TABLE kv (k)")
+        await session.write("INSERT INTO kv VALUES (1), (2)")
+        status = await cluster.add_follower(page_size=8192)
+        await session.write("DELETE FROM kv WHERE k = 1")
+        assert (await cluster.converged()).ok
+        assert status.name in {member for one in await cluster.replicas() for member in one.members}
 
 
 async def test_a_directory_of_another_cluster_is_refused() -> None:

@@ -305,9 +305,10 @@ class ReplicaStorage:
         file = incoming.open()
         try:
             snapshot = SnapshotFile(file)
-            if (snapshot.log_format, snapshot.page_size) != (config.log_format, config.page_size):
-                theirs = f"{snapshot.log_format} log format, page size {snapshot.page_size}"
-                return f"it has {theirs}; this replica has {config.layout}"
+            pages_matter = config.log_format == "wal" and config.layout_check  # rows and statements fit any
+            if snapshot.log_format != config.log_format or (pages_matter and snapshot.page_size != config.page_size):
+                pages = f", page size {snapshot.page_size}" if snapshot.log_format == "wal" else ""
+                return f"it has {snapshot.log_format} log format{pages}; this replica has {config.layout}"
             position = snapshot.position
             if self._disk.diverged and position.index < self._disk.log.first_index - 1:
                 return f"it is of {position}, from where the log does not go on"
