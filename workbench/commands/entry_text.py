@@ -5,7 +5,7 @@ Lines are cut at a bound, and say how much was left out; `--json` of the command
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -31,7 +31,10 @@ def part_lines(part: Described) -> Iterator[str]:
     """The lines of one statement, row or set of pages."""
     match part:
         case {"sql": str(sql)}:
-            yield from _statement(sql, part)
+            yield _statement(sql, part)
+        case {"pinned_time": time, "seed": seed}:
+            pinned = [f"{word} {value}" for word, value in (("time", time), ("seed", seed)) if value]
+            yield f"pinned: {', '.join(pinned)}"
         case {"table": table, "operation": operation}:
             yield f"{operation} {table}: {_row(part)}"
         case {"table": table, "unknown": reason}:
@@ -62,23 +65,12 @@ def number_ranges(numbers: Iterable[int]) -> str:
     return ", ".join(found)
 
 
-def _statement(sql: str, part: Described) -> Iterator[str]:
+def _statement(sql: str, part: Described) -> str:
     parameters = part.get("parameters")
     text = _one_line(sql)
     if isinstance(parameters, list) and parameters:
         text += "   with " + ", ".join(map(value_text, parameters))
-    yield text
-    for name, value in part.items():
-        if name not in ("sql", "parameters"):
-            yield f"  {name.replace('_', ' ')}: {_said(value)}"
-
-
-def _said(value: object) -> str:
-    if isinstance(value, Mapping) and not {"blob", "real"} & value.keys():
-        return ", ".join(f"{name} {_said(one)}" for name, one in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(_said, value))
-    return value if isinstance(value, str) else value_text(value)
+    return text
 
 
 def _row(part: Described) -> str:

@@ -7,6 +7,7 @@ statement whose replicas differ is what is asked about here, so it is no failure
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,16 +148,12 @@ def follower_does(one: Outcome) -> str:
     if one.log_format == "wal":
         return "writes the pages into its file, and never looks at rows"
     does = []
+    if "sql" in kinds:
+        does.append("executes the SQL again" + (", with what the leader saw put back" if "pinned" in kinds else ""))
     if "rows" in kinds:
         does.append("writes the rows as the leader had them, without triggers")
-    if "pinned" in kinds:
-        does.append("executes the SQL again, with what the leader saw put back")
-    if "sql" in kinds:
-        does.append("executes the SQL again")
     return ", and ".join(does) or "has nothing to do"
 
 
-def _kind(part: dict[str, object]) -> str:
-    if "sql" not in part:
-        return "rows"
-    return "pinned" if set(part) - {"sql", "parameters"} else "sql"
+def _kind(part: Mapping[str, object]) -> str:
+    return "sql" if "sql" in part else "pinned" if "pinned_time" in part else "rows"

@@ -2,8 +2,8 @@
 
 `describe` gives one dictionary for each statement, changed row or set of pages, in order:
 
-    statement  {"sql", "parameters"}; pinned: "pinned_time" and "pinned_seed" of its transaction; rows as in logical
-    mixed      the same
+    statement  {"sql", "parameters"}; {"pinned_time", "seed"} before the transaction that gets them again
+    mixed      the same, and rows as in logical
     logical    {"table", "operation", "old", "new"}: values by column, those that are known; {"sql"}; {"sequences"}
     wal        {"page_size", "database_pages", "pages"}: of the database afterwards; the numbers of the changed pages
     members    {"members"}
@@ -19,7 +19,6 @@ import base64
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TypeAlias
 
 import apsw
@@ -123,12 +122,24 @@ def _parts(parts: Iterable[object], columns: Columns) -> Iterator[Described]:
             case row_parts.Sequences(rows):
                 yield {"sequences": {str(name): value for name, value in rows}}
             case row_parts.RowImages(table, removed, added):
-                for operation, side, images in (("DELETE", "old", removed), ("INSERT", "new", added)):
-                    for image in images:
-                        row = named_values(map(_image_value, image), columns(table))
-                        yield {"table": table, "operation": operation, side: row}
+                yield from _images(table, removed, added, columns(table))
             case _:
                 yield _unknown_part(part)
+
+
+def _images(
+    table: str, removed: Sequence[row_parts.Image], added: Sequence[row_parts.Image], names: Sequence[str]
+) -> Iterator[Described]:
+    """Rows that go and rows that come. Which of several became which is not said, so that only one and one are read
+    as a change."""
+    old, new = ([named_values(map(_image_value, image), names) for image in images] for images in (removed, added))
+    if len(old) == len(new) == 1:
+        yield {"table": table, "operation": "UPDATE", "old": old[0], "new": new[0]}
+        return
+    for row in old:
+        yield {"table": table, "operation": "DELETE", "old": row}
+    for row in new:
+        yield {"table": table, "operation": "INSERT", "new": row}
 
 
 def _image_value(value: object) -> object:
