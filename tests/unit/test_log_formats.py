@@ -111,6 +111,12 @@ def test_a_cell_is_valid_only_as_predicted() -> None:
     assert (other.status, other.reason) == ("invalid", "converged, expected was diverged: each rolls its own dice")
 
 
+def test_a_refusal_must_name_the_cause() -> None:
+    expected = Expected("refused", "found before it runs")
+    assert verdict_of("refused", expected, "", "random() may differ (cause random)", "random").status == "valid"
+    assert verdict_of("refused", expected, "", "no such table: t", "random").status == "invalid"
+
+
 def test_an_example_is_short_and_names_replicas_only_where_they_differ() -> None:
     assert example({"replica-1": "42", "replica-2": "42"}) == "every replica: 42"
     assert example({"replica-1": "1", "replica-2": "2"}) == "replica-1: 1, replica-2: 2"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ import apsw
 
 from workbench.cluster.status import DOWN
 from workbench.config import LogFormatName
-from workbench.errors import ClusterError, ConfigurationError, OperationError
+from workbench.errors import ClusterError, ConfigurationError
 from workbench.experiments.base import Context, Row
 from workbench.experiments.cells import started_cluster
 from workbench.experiments.log_formats_scenarios import Expected, Outcome
@@ -120,7 +121,8 @@ async def measure_format(context: Context, log_format: LogFormatName) -> list[Ro
             await session.write(sql)
         for change in CHANGES:
             expected = ENGINE_EXPECTATIONS[change.name][log_format]
-            outcome, detail = await _observe(cluster, session, change)
+            outcome, said = await _observe(cluster, session, change)
+            detail = said.replace(f"{cluster.directory}/", "")  # results say nothing of the machine's folders
             rows.append(
                 {
                     "change": change.name,
@@ -144,7 +146,8 @@ async def _observe(cluster: Cluster, session: Session, change: Change) -> tuple[
     try:
         await cluster.add_follower(name, observer=True, timeout_s=_JOIN_S, **change.options)
     except (ClusterError, ConfigurationError) as error:
-        return "refused", str(error)
+        said = _said_to_have_diverged(cluster, name)
+        return ("diverged", said) if said else ("refused", str(error))
     try:
         for sql in _MORE:
             await session.write(sql)
@@ -156,12 +159,12 @@ async def _observe(cluster: Cluster, session: Session, change: Change) -> tuple[
 
 async def _compare(cluster: Cluster, session: Session, name: str) -> tuple[Outcome, str]:
     """Wait until it has applied everything, or cannot, and compare."""
+    log_format = cluster.config.log_format
     reason = await _settled(cluster, name)
     if reason is None:
         return "unknown", f"{name} had not applied everything after {_SETTLE_S:g} s"
-    said = await _integrity(cluster, session, name)
-    if said not in ("", "ok"):
-        return "corrupted", said
+    if log_format == "wal" and (damage := await _damage(cluster, name)):
+        return "corrupted", damage
     if reason:
         return "diverged", reason
     report = await cluster.converged(_SETTLE_S)
@@ -169,11 +172,11 @@ async def _compare(cluster: Cluster, session: Session, name: str) -> tuple[Outco
         return "unknown", report.reason
     leader, follower = report.digests[cluster.leader], report.digests[name]
     differing = [table for table in _TABLES if leader.get(table) != follower.get(table)]
+    if not differing:
+        return "converged", "same rows"
     values = {one: str((await session.read(_LOOK, replica=one)).rows[0][0]) for one in (cluster.leader, name)}
     shown = ", ".join(f"{one}: {value}" for one, value in values.items())
-    if differing:
-        return "diverged", f"{' and '.join(differing)} differ; the last name is {shown}"
-    return "converged", "same rows"
+    return "diverged", f"{' and '.join(differing)} differs; the name with the largest key is {shown}"
 
 
 async def _settled(cluster: Cluster, name: str) -> str | None:
@@ -183,7 +186,7 @@ async def _settled(cluster: Cluster, name: str) -> str | None:
         statuses = {status.name: status for status in await cluster.replicas()}
         status, last = statuses[name], max(one.last for one in statuses.values())
         if status.role == DOWN:
-            return status.reason
+            return _said_to_have_diverged(cluster, name) or status.reason
         if said := status.notes.get("diverged", ""):
             return said
         if status.applied >= last:
@@ -192,13 +195,19 @@ async def _settled(cluster: Cluster, name: str) -> str | None:
     return None
 
 
-async def _integrity(cluster: Cluster, session: Session, name: str) -> str:
-    """What SQLite says of the follower's file: asked of the replica while it serves, else of a copy of the file."""
-    try:
-        return str((await session.read("PRAGMA integrity_check", replica=name)).rows[0][0])
-    except OperationError:
-        files = list((cluster.directory / "replicas" / name).rglob(DATABASE_NAME))
-        return await asyncio.to_thread(check_file, files[0]) if files else ""
+def _said_to_have_diverged(cluster: Cluster, name: str) -> str:
+    """What a replica that may have ended meanwhile wrote to its log about its divergence."""
+    path = cluster.logs / f"{name}.log"
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    found = re.findall(r"has diverged: (.*)", text)
+    return str(found[0]) if found else ""
+
+
+async def _damage(cluster: Cluster, name: str) -> str:
+    """What SQLite says is wrong with a file made of pages, asked of a copy of it; empty for a sound one."""
+    files = list((cluster.directory / "replicas" / name).rglob(DATABASE_NAME))
+    said = await asyncio.to_thread(check_file, files[0]) if files else "ok"
+    return "" if said == "ok" else said
 
 
 def check_file(path: Path) -> str:

@@ -244,7 +244,7 @@ _PIN: Mapping[str, Expected] = {
     CONSTANTS: _ALLOW[CONSTANTS],
     "random": Expected("converged", "the numbers that the leader drew travel with the statement"),
     "time": Expected("converged", "the leader's time travels with the statement"),
-    "session_state": Expected("converged", "the counters that the leader saw travel with the statement"),
+    "session_state": Expected("converged", "the counters begin anew with each transaction, on every replica"),
     **dict.fromkeys(
         ("limit", "generated_keys", "trigger_keys", "conflict_order", "several_matches", "aggregate_order"),
         Expected("refused", "no value that could travel would fix the order in which rows are read"),

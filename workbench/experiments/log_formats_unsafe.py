@@ -105,7 +105,7 @@ async def _cell(session: Session, report: ConvergenceReport, column: Column, sce
         "expected": expected.outcome,
         "why": expected.why,
         "outcome": outcome,
-        "verdict": verdict_of(outcome, expected, report.reason).status,
+        "verdict": verdict_of(outcome, expected, report.reason, refusal, scenario.cause).status,
         "statement": scenario.statement,
         "table": scenario.tables[-1],
         "traceable": scenario.traceable,
@@ -124,10 +124,12 @@ def judge_digests(digests: Sequence[tuple[str, ...]], *, refused: bool = False) 
     return "refused" if refused else "converged"
 
 
-def verdict_of(outcome: str, expected: Expected, reason: str = "") -> Verdict:
-    """Whether a cell is as predicted."""
+def verdict_of(outcome: str, expected: Expected, reason: str = "", refusal: str = "", cause: str = "") -> Verdict:
+    """Whether a cell is as predicted. A statement must be refused for its `cause`, and say so."""
     if outcome == "unknown":
         return Verdict.unknown(reason or "the replicas could not be compared")
+    if outcome == expected.outcome == "refused" and cause and f"cause {cause}" not in refusal:
+        return Verdict.invalid(f"refused without naming {cause}: {refusal}")
     if outcome == expected.outcome:
         return Verdict.valid(outcome)
     return Verdict.invalid(f"{outcome}, expected was {expected.outcome}: {expected.why}")
