@@ -19,13 +19,15 @@ import apsw
 
 from workbench.errors import StatementError
 from workbench.log_formats.base import INTERNAL_PREFIX, run
+from workbench.log_formats.changesets import rowid_changeset
 from workbench.log_formats.key_kinds import Table, Unique, guards
 from workbench.log_formats.row_images import encode_image, read_images
 from workbench.log_formats.row_parts import Image, RowImages
 from workbench.log_formats.table_shapes import quoted
 
-_NOTED_MAX: Final = 500_000
-"""Rows noted of one group; they wait in memory."""
+_NOTED_MAX: Final = 1_000_000
+_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Rows noted of one group, and the bytes of their texts and blobs: they wait in memory."""
 _NOTE_OLD = f"{INTERNAL_PREFIX}note_old"
 _NOTE_NEW = f"{INTERNAL_PREFIX}note_new"
 
@@ -51,6 +53,7 @@ class ImageCapture:
         self._tables: dict[int, Table] = {}
         self._noted: dict[tuple[Any, ...], Image | None] = {}
         """(number of the table, what a row is known by) -> its image before it was first touched."""
+        self._bytes = 0
         for name, function in ((_NOTE_OLD, self._note_old), (_NOTE_NEW, self._note_new)):
             connection.create_scalar_function(name, function, flags=apsw.SQLITE_INNOCUOUS)
 
@@ -65,7 +68,7 @@ class ImageCapture:
         for number, table in enumerate(tables.values()):
             for condition, reason in guards(table):
                 self._guard(table, condition, reason)
-            if table.is_whole or (table.nullable_key and table.rowid and not table.has_unique_expression):
+            if table.is_by_rowid or table.is_whole or _has_special_rows(table):
                 self._tables[number] = table
                 for sql in _triggers(table, number):
                     self._cursor.execute(sql)
@@ -77,14 +80,20 @@ class ImageCapture:
     def forget(self) -> None:
         """What was noted is not wanted."""
         self._noted.clear()
+        self._bytes = 0
 
-    def take(self) -> tuple[list[RowImages], list[RowImages]]:
-        """What is gone, and what has come; nothing is noted any more."""
+    def take(self) -> tuple[list[RowImages], bytes, list[RowImages]]:
+        """What is gone, a changeset of the tables without a key, and what has come; nothing is noted any more."""
         removed: list[RowImages] = []
         added: list[RowImages] = []
+        changeset = b""
         for number, table in self._tables.items():
             noted = {key[1:]: image for key, image in self._noted.items() if key[0] == number}
             if not noted:
+                continue
+            if table.is_by_rowid:
+                rows = ((rowid, image, self._image(table, rowid)) for (rowid,), image in noted.items())
+                changeset += rowid_changeset(table.name, len(table.stored), rows)
                 continue
             gone = [image for image in noted.values() if image is not None]
             come = list(self._present(table, noted))
@@ -94,8 +103,11 @@ class ImageCapture:
                 removed.append(RowImages(table.name, tuple(gone), ()))
             if come:
                 added.append(RowImages(table.name, (), tuple(come)))
-        self._noted.clear()
-        return removed, added
+        self.forget()
+        return removed, changeset, added
+
+    def _image(self, table: Table, rowid: int) -> Image | None:
+        return next(iter(read_images(self._cursor, table, f"{table.rowid} = ?", (rowid,))), None)
 
     def _present(self, table: Table, noted: dict[tuple[Any, ...], Image | None]) -> Iterator[Image]:
         """The images of the rows that are there now."""
@@ -118,7 +130,8 @@ class ImageCapture:
             table = self._tables[key[0]]
             condition = " AND ".join(f"{name} = ?" for name in _identity(table))
             images = read_images(self._connection.cursor(), table, condition, key[1:])
-            self._noted[key] = images[0] if images else None
+            self._noted[key] = image = images[0] if images else None
+            self._bytes += sum(len(value) for value in image or () if isinstance(value, str | bytes))
 
     def _note_new(self, *key: Any) -> None:
         if key not in self._noted:
@@ -126,16 +139,21 @@ class ImageCapture:
             self._noted[key] = None
 
     def _check_room(self) -> None:
-        if len(self._noted) >= _NOTED_MAX:
+        if len(self._noted) >= _NOTED_MAX or self._bytes > _BYTES_MAX:
             raise StatementError(
-                f"more than {_NOTED_MAX} rows that are not known by the bytes of a key were changed at once",
-                hint="change fewer",
+                f"{len(self._noted)} rows of a table without a proper primary key were changed at once",
+                hint="change fewer, or give the table a key",
             )
 
     def _guard(self, table: Table, condition: str, reason: str) -> None:
         text = reason.replace("'", "''")
         for event in ("INSERT", "UPDATE"):
             self._cursor.execute(_trigger(f"BEFORE {event}", table, condition, f"SELECT RAISE(ABORT, '{text}')"))
+
+
+def _has_special_rows(table: Table) -> bool:
+    """Whether some of its rows may have NULL in their key, and can be captured."""
+    return bool(table.nullable_key and table.rowid) and not table.has_unique_expression
 
 
 def _triggers(table: Table, number: int) -> Iterator[str]:
@@ -175,7 +193,7 @@ def _identity(table: Table, prefix: str = "") -> list[str]:
 
 def _is_special(table: Table, prefix: str) -> str:
     """A condition that the rows meet which no changeset holds."""
-    if table.is_whole:
+    if table.is_whole or table.is_by_rowid:
         return "1"
     return " OR ".join(f"{prefix}{quoted(name)} IS NULL" for name in table.nullable_key)
 

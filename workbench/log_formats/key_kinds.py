@@ -6,7 +6,8 @@ A changeset knows a row by the bytes of its primary key, or by its rowid where t
 - a key under a collation that takes different texts for equal (NOCASE): `UPDATE t SET k = 'A' WHERE k = 'a'` becomes
   two changes that do not fit each other;
 - a key of a column without a type, where 1 and 1.0 are equal and not the same: refused by a guard;
-- a table without a key that has a column called `_rowid_`, the name by which changesets reach for rowids.
+- a table without a key, whose rows are known by their rowid: sessions cannot be trusted with them (`changesets.py`);
+- such a table with a column called `_rowid_`, the name by which changesets reach for rowids.
 
 Rows of the first kind, and whole tables of the second and last, are captured as images (`image_capture.py`).
 """
@@ -98,6 +99,11 @@ class Table:
         return not self.key and any(column.name.casefold() == "_rowid_" for column in self.columns)
 
     @property
+    def is_by_rowid(self) -> bool:
+        """Whether its rows have no key, and are known by their rowid everywhere."""
+        return not self.key and not self.is_keyless_by_image
+
+    @property
     def nullable_key(self) -> tuple[str, ...]:
         """The key columns that may be NULL."""
         if self.without_rowid or self.key_index is None:
@@ -161,7 +167,7 @@ def schema_refusal(connection: apsw.Connection, tables: dict[str, Table]) -> str
     for table in tables.values():
         if (table.is_whole or not table.key) and not table.without_rowid and not table.rowid:
             return f"the columns of {table.name} hide its rowid, by which its rows would be known (rename one of them)"
-        if table.is_whole and table.has_unique_expression:
+        if (table.is_whole or table.is_by_rowid) and table.has_unique_expression:
             return (
                 f"a UNIQUE index on an expression, in table {table.name}, whose rows are not known by the bytes of a"
                 " key: rows that REPLACE deletes could not be captured"

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import apsw
 
@@ -26,9 +27,13 @@ from workbench.errors import CodecError, DivergedError
 from workbench.log_formats.base import NO_DIVERGENCE, diverged, set_enforcement
 from workbench.log_formats.image_capture import drop_triggers
 from workbench.log_formats.key_kinds import Table, read_tables
+from workbench.log_formats.parking import apply_parked
 from workbench.log_formats.row_images import ImageWriter, check_images
 from workbench.log_formats.row_parts import Changes, Part, RowImages, SchemaChange, Sequences
-from workbench.log_formats.table_shapes import Shape, has_virtual_tables, table_shapes
+from workbench.log_formats.table_shapes import Shape, has_virtual_tables, table_shapes, unique_tables
+
+_TRIED_MAX: Final = 100
+"""Updates of a table with UNIQUE indexes that SQLite may try one by one; it takes their square."""
 
 _CONFLICTS = {
     apsw.SQLITE_CHANGESET_DATA: "the row has other values",
@@ -47,6 +52,7 @@ class RowApplier:
         self._cursor = connection.cursor()
         self._shapes: dict[str, Shape] | None = None
         self._tables: dict[str, Table] | None = None
+        self._unique: frozenset[str] = frozenset()
         self._has_virtual_tables = False
 
     def follow(self) -> None:
@@ -100,19 +106,28 @@ class RowApplier:
 
     def _apply_changes(self, changeset: bytes) -> None:
         conflicts: list[str] = []
+        reasons: list[int] = []
 
         def note(reason: int, change: apsw.TableChange) -> int:
+            reasons.append(reason)
             what = _CONFLICTS.get(reason, f"reason {reason}")
-            values = change.old if change.new is None else change.new
-            conflicts.append(f"{change.op} on table {change.name}, {values!r:.120}: {what}")
+            conflicts.append(f"{change.op} on table {change.name}, {_values(change):.120}: {what}")
             return apsw.SQLITE_CHANGESET_ABORT
 
-        self._check_shapes(changeset)
+        updates = self._check_shapes(changeset)
         try:
-            apsw.Changeset.apply(changeset, self._connection, conflict=note)
+            if max(updates.values(), default=0) <= _TRIED_MAX:
+                try:
+                    apsw.Changeset.apply(changeset, self._connection, conflict=note)
+                    return
+                except apsw.Error:
+                    if not updates or reasons != [apsw.SQLITE_CHANGESET_CONSTRAINT]:
+                        raise
+            tables = self._learn_tables()
+            apply_parked(self._connection, changeset, [tables[name] for name in updates], note)
         except NO_DIVERGENCE:
             raise
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeDecodeError) as error:
             if conflicts:
                 raise DivergedError(
                     f"a change of the leader does not fit: {conflicts[0]}",
@@ -120,9 +135,12 @@ class RowApplier:
                 ) from error
             raise diverged("apply a changeset", error) from error
 
-    def _check_shapes(self, changeset: bytes) -> None:
+    def _check_shapes(self, changeset: bytes) -> dict[str, int]:
+        """Raise unless every change fits a table. How many rows are updated in each table with UNIQUE indexes."""
         shapes = self._learn_schema()
         name = None
+        is_unique = False
+        updates: dict[str, int] = {}
         try:
             for change in apsw.Changeset.iter(changeset):
                 if change.name != name:
@@ -132,8 +150,12 @@ class RowApplier:
                             f"the leader changed table {name} with {change.column_count} stored columns and key columns"
                             f" {sorted(change.pk_columns)}: this replica has no such table"
                         )
+                    is_unique = name in self._unique
+                if is_unique and change.op == "UPDATE":
+                    updates[name] = updates.get(name, 0) + 1
         except (apsw.Error, UnicodeDecodeError) as error:
             raise CodecError(f"not a changeset: {error}") from error
+        return updates
 
     def _apply_schema_change(self, sql: str) -> None:
         self.schema_changed()
@@ -147,10 +169,7 @@ class RowApplier:
 
     def _apply_images(self, part: RowImages) -> None:
         check_images((*part.removed, *part.added))
-        self._learn_schema()
-        if self._tables is None:
-            self._tables = read_tables(self._connection)
-        table = self._tables.get(part.table)
+        table = self._learn_tables().get(part.table)
         if table is None or not (table.is_whole or table.nullable_key):
             raise DivergedError(f"the leader changed table {part.table}: this replica has none that is known by images")
         try:
@@ -170,5 +189,18 @@ class RowApplier:
     def _learn_schema(self) -> dict[str, Shape]:
         if self._shapes is None:
             self._shapes = table_shapes(self._connection)
+            self._unique = unique_tables(self._connection)
             self._has_virtual_tables = has_virtual_tables(self._connection)
         return self._shapes
+
+    def _learn_tables(self) -> dict[str, Table]:
+        if self._tables is None:
+            self._tables = read_tables(self._connection)
+        return self._tables
+
+
+def _values(change: apsw.TableChange) -> str:
+    try:
+        return repr(change.old if change.new is None else change.new)
+    except UnicodeDecodeError:
+        return "(with text that is not valid UTF-8)"

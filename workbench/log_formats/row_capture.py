@@ -20,8 +20,9 @@ Rules:
 - One session of SQLite notes everything; nothing else may use sessions or preupdate hooks on this connection.
 - FTS5 keeps its changes in memory until COMMIT, or until a savepoint is released: without one around the statements
   its rows are missing.
-- Rows that a changeset cannot hold travel as images (`image_capture.py`): what is removed before the changeset, what
-  is added behind it. `sqlite_sequence` is invisible to sessions and travels as it stands.
+- Rows that a session cannot note rightly are noted by triggers (`image_capture.py`). Those that a changeset cannot hold
+  travel as images: what is removed before the changeset, what is added behind it.
+- `sqlite_sequence` is invisible to sessions and travels as it stands.
 - CREATE TABLE ... AS travels as the CREATE TABLE that SQLite made of it, and its rows.
 """
 
@@ -77,17 +78,16 @@ class RowCapture:
             return []
         changeset = self._session.changeset()
         self._close_session()
-        changes: list[RowPart] = [Changes(changeset)] if changeset else []
         if not self._images.has_noted:
-            return changes
-        removed, added = self._images.take()
+            return [Changes(changeset)] if changeset else []
+        removed, more, added = self._images.take()
+        changes = [Changes(changeset + more)] if changeset or more else []
         return [*removed, *changes, *added]
 
     def resume(self) -> None:
         """Note changes again."""
         self._learn_schema()
         session = apsw.Session(self._connection, "main")
-        session.config(apsw.SQLITE_SESSION_OBJCONFIG_ROWID, 1)
         if self._has_sequences or self._whole:
             session.table_filter(self._is_in_changesets)
         session.attach()

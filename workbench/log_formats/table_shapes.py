@@ -20,6 +20,11 @@ _COLUMNS = f"""
     ORDER BY t.name, x.cid"""
 
 
+_UNIQUE = """
+    SELECT DISTINCT t.name FROM pragma_table_list AS t JOIN pragma_index_list(t.name) AS i
+    WHERE t.schema = 'main' AND t.type = 'table' AND i."unique" AND i.origin <> 'pk'"""
+
+
 def table_shapes(connection: apsw.Connection) -> dict[str, Shape]:
     """Every table that a changeset may name."""
     keys: dict[str, list[int]] = {}
@@ -30,6 +35,11 @@ def table_shapes(connection: apsw.Connection) -> dict[str, Shape]:
         places = frozenset(place for place, key in enumerate(columns) if key)
         shapes[table] = (len(columns), places) if places else (len(columns) + 1, frozenset({0}))
     return shapes
+
+
+def unique_tables(connection: apsw.Connection) -> frozenset[str]:
+    """The tables with a UNIQUE index besides that of their primary key."""
+    return frozenset(name for (name,) in run(connection, _UNIQUE))
 
 
 def has_virtual_tables(connection: apsw.Connection) -> bool:
