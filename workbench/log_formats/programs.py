@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import apsw
+
+_Row: TypeAlias = tuple[int, str, int, int, int, str | None, int, str | None]
 
 _STEPS = frozenset({"Next", "Prev", "SorterNext", "VNext"})
 _REAL = frozenset({"OpenRead", "OpenWrite", "ReopenIdx"})
@@ -275,11 +277,25 @@ def compile_programs(
     connection: apsw.Connection, sql: str, *, sequence_root: int, fixed_order: bool = False
 ) -> list[Program]:
     """The program of `sql`, and those of the triggers and foreign key actions that it may fire."""
-    rows = connection.execute("EXPLAIN " + sql, NO_BINDINGS, can_cache=False)
+    rows = _rows(connection.execute("EXPLAIN " + sql, NO_BINDINGS, can_cache=False))
     return [Program(found, sequence_root, fixed_order) for found in _split(rows)]
 
 
-def _split(rows: Iterable[tuple[int, str, int, int, int, str | None, int, str | None]]) -> list[list[Operation]]:
+def _rows(cursor: apsw.Cursor) -> Iterator[_Row]:
+    """The operations; EXPLAIN shows a blob in the SQL as text, which it is not."""
+    address = -1
+    while True:
+        try:
+            row: _Row = next(cursor)
+        except StopIteration:
+            return
+        except UnicodeDecodeError:
+            row = (address + 1, "Blob", 0, 0, 0, None, 0, None)
+        address = row[0]
+        yield row
+
+
+def _split(rows: Iterable[_Row]) -> list[list[Operation]]:
     programs: list[list[Operation]] = []
     for address, name, p1, p2, p3, p4, p5, _comment in rows:
         if address == 0:
