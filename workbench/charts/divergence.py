@@ -130,7 +130,7 @@ def _draw_lanes(axes: Axes, tables: list[str], entries: int, unknown_at: float |
     axes.tick_params(axis="y", labelsize=10.5, labelcolor=INK, length=0)
     if unknown_at:
         axes.axvline(entries + (unknown_at - entries) * 0.5, color=FAINT, linewidth=0.8, linestyle=":")
-        axes.text(unknown_at, -0.62, "entry\nunknown", ha="center", va="bottom", fontsize=8, color=FAINT)
+        axes.text(unknown_at, len(tables) - 0.3, "entry\nunknown", ha="center", va="top", fontsize=8, color=FAINT)
 
 
 def _draw_lane(axes: Axes, marks: pd.DataFrame, lane: int, unknown_at: float, *, labelled: bool) -> None:
@@ -192,7 +192,7 @@ def _draw_legend(axes: Axes, marks: pd.DataFrame) -> None:
         handles=handles,
         loc="lower left",
         bbox_to_anchor=(-0.01, 1.0),
-        ncols=min(4, len(handles)),
+        ncols=min(4 if len(handles) <= 8 else 3, len(handles)),
         frameon=False,
         fontsize=9,
         handletextpad=0.2,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -133,12 +131,12 @@ def _mark_crossings(axes: Axes, bulk: pd.DataFrame, crossings: pd.DataFrame) -> 
         at = 10 ** np.interp(np.log10(rows), np.log10(of_larger["rows"]), np.log10(of_larger["body_bytes"]))
         axes.plot([rows], [at], marker="o", markersize=13, markerfacecolor="none", markeredgecolor=INK, zorder=4)
         axes.annotate(
-            textwrap.fill(f"from {_count(rows)} rows on {_CARRIES[row.smaller]} {_ships(row.smaller)} less", 16),
+            f"from {_count(rows)} rows on\n{_CARRIES[row.smaller]} {_ships(row.smaller)} less",
             (rows, at),
-            xytext=(-24, 24),
+            xytext=(46, 14) if place == 0 else (-8, 26),
             textcoords="offset points",
             ha="left" if place == 0 else "center",
-            va="bottom",
+            va="center" if place == 0 else "bottom",
             fontsize=9,
             color=INK,
             arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.9, "shrinkB": 7},
@@ -219,9 +217,11 @@ def draw_workloads(run: RunFolder) -> Figure:
     axes[0].tick_params(axis="y", labelsize=10, labelcolor=INK)
     axes[0].set_ylim(len(words) - 0.5, -0.5)
     handles, labels = axes[0].get_legend_handles_labels()
-    axes[1].legend(
-        handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=len(labels), frameon=False, fontsize=10
+    legend = axes[1].legend(
+        handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=len(labels), frameon=False, fontsize=10
     )
+    legend.set_in_layout(False)  # it is wider than its panel, and must not push the others away
+    axes[1].set_xlabel(" \n")
     reading = (
         "One transaction of each kind, on one core; scales in powers of ten. Middle: what the leader takes beyond what "
         "SQLite alone takes to execute it."
