@@ -370,9 +370,7 @@ def test_pages_of_another_size_are_refused_where_pages_travel_and_made_anew_else
     leader.write("CREATE TABLE bare (a)")
     for number in range(9):
         leader.write(("INSERT INTO bare VALUES (?)", (number,)))
-    leader.write(
-        "DELETE FROM bare WHERE a % 2 = 0"
-    )  # rows without a key are known by their rowids, which have gaps now
+    leader.write("DELETE FROM bare WHERE a % 2 = 0")  # rowids, by which they are known, have gaps
     leader.make_snapshot()
     other = Bench(config_of(tmp_path / "z", leader.config.log_format, name="z", page_size=8192))
     benches.append(other)
@@ -389,10 +387,8 @@ def test_pages_of_another_size_are_refused_where_pages_travel_and_made_anew_else
     again = reopened(other, benches)
     again.rewind(Position(3, again.last.index - 1))
     assert again.rows("PRAGMA page_size") == ((8192,),)
-    assert {entry.name for entry in (tmp_path / "z" / "database").iterdir()} <= {
-        "database.sqlite",
-        "database.sqlite-wal",
-    }
+    left = {entry.name for entry in (tmp_path / "z" / "database").iterdir()}
+    assert left <= {"database.sqlite", "database.sqlite-wal"}
 
 
 def test_whoever_has_no_snapshot_sends_none(leader: Bench) -> None:

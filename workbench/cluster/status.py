@@ -9,6 +9,7 @@ from workbench.config import AckPolicy
 from workbench.protocol import messages
 from workbench.protocol.roles import Role
 from workbench.protocol.values import Position
+from workbench.storage.base import LEFT_OUT
 
 DOWN = "down"
 
@@ -68,7 +69,8 @@ class ReplicaStatus:
 class ConvergenceReport:
     """Whether all replicas hold the same data: `ok`, or the `reason` why not.
 
-    `digests`: replica -> table -> hex digest over its rows. `positions`: replica -> its last position.
+    `digests`: replica -> table -> hex digest over its rows, or "left out: " and the reason. `positions`: replica -> its
+    last position.
     """
 
     ok: bool
@@ -120,6 +122,11 @@ def why_nobody_leads(statuses: Sequence[ReplicaStatus]) -> str:
     return f"{votes}{why}{two}"
 
 
+def left_out(digests: Mapping[str, str]) -> dict[str, str]:
+    """Table -> why a replica on another engine has nothing of it that could be compared."""
+    return {table: text.removeprefix(LEFT_OUT) for table, text in digests.items() if text.startswith(LEFT_OUT)}
+
+
 def _down(members: Sequence[str], statuses: Sequence[ReplicaStatus]) -> list[str]:
     up = {status.name for status in statuses if status.role != DOWN}
     return [name for name in members if name not in up]
@@ -140,14 +147,17 @@ def why_not_settled(statuses: Sequence[ReplicaStatus]) -> str:
 
 
 def compare_digests(statuses: Sequence[ReplicaStatus]) -> ConvergenceReport:
-    """Compare the data of replicas that have applied the same entries."""
-    reference = statuses[0]
+    """Compare the data of replicas that have applied the same entries.
+
+    A table that a replica on another engine leaves out, and says so, is not compared; one that is missing differs.
+    """
+    reference = next((status for status in statuses if not left_out(status.digests)), statuses[0])
     differences = []
-    for status in statuses[1:]:
+    for status in statuses:
         tables = sorted(
             table
             for table in reference.digests.keys() | status.digests.keys()
-            if reference.digests.get(table) != status.digests.get(table)
+            if reference.digests.get(table) != status.digests.get(table) and table not in left_out(status.digests)
         )
         if tables:
             differences.append(f"{status.name} differs from {reference.name} in {', '.join(tables)}")

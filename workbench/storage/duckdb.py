@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import apsw
 
@@ -25,7 +24,7 @@ from workbench.log_formats.logical import decode_body
 from workbench.protocol.values import Entry, Position, Statement, Transaction
 from workbench.storage.base import Execution, QueryResult, Store
 from workbench.storage.database_copy import CopyRefused, DatabaseCopy
-from workbench.storage.duckdb_connection import DATABASE_NAME, Error, connect, reason
+from workbench.storage.duckdb_connection import DATABASE_NAME, Connection, Error, connect, reason
 from workbench.storage.duckdb_digest import own_tables_digest, tables_digest
 from workbench.storage.duckdb_logical import Tables
 from workbench.storage.duckdb_pages import PagesStore
@@ -41,15 +40,14 @@ _logger = logging.getLogger(__name__)
 
 
 def open_duckdb_store(
-    directory: Path, log_format: LogFormatName, limits: Limits, files: Files, *, page_size: int, layout_check: bool
+    directory: Path, log_format: LogFormatName, limits: Limits, files: Files, *, page_size: int
 ) -> Store:
-    """Open, or create, the database of a replica in `directory`. Raises `StorageError` or `ConfigurationError`."""
+    """Open, or create, the database of a replica in `directory`. Raises `StorageError` or `ConfigurationError`.
+
+    Under the WAL format a cluster refuses such a replica, unless it was told not to check the layout.
+    """
     files.make_directory(directory)
     if log_format == "wal":
-        if layout_check:
-            raise ConfigurationError(
-                "DuckDB cannot hold the pages of the wal log format", hint="use logical, which carries rows"
-            )
         return PagesStore(directory, page_size, files)
     store = DuckDBStore(directory, log_format, limits)
     files.sync_directory(directory)
@@ -212,7 +210,7 @@ class DuckDBStore:
         self._applied = position
 
     @property
-    def connection(self) -> Any:
+    def connection(self) -> Connection:
         """For making tables of a snapshot, between `begin_restore` and `finish_restore`."""
         return self._connection
 

@@ -6,7 +6,10 @@ beyond which DuckDB writes to a folder beside the database. Nothing outside of t
 
 from __future__ import annotations
 
+import atexit
 import json
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,10 +35,61 @@ _SETTINGS = (
 Error = duckdb.Error
 
 
-def connect(path: Path) -> Any:
+class Connection:
+    """What is needed of a connection of DuckDB.
+
+    It lets go of it when the process ends, even where a thread still holds this object: otherwise the last words of a
+    process that failed would be DuckDB's binding complaining of leaks, instead of the reason.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._raw: Any = duckdb.connect(str(path))
+        _open.add(self)
+
+    def execute(self, sql: str, parameters: Sequence[object] | None = None) -> Connection:
+        """Run one statement; its rows wait to be fetched."""
+        self._raw.execute(sql, parameters)
+        return self
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """All rows of the statement that ran last."""
+        rows: list[tuple[Any, ...]] = self._raw.fetchall()
+        return rows
+
+    def fetchmany(self, count: int) -> list[tuple[Any, ...]]:
+        """The next rows of it, none at its end."""
+        rows: list[tuple[Any, ...]] = self._raw.fetchmany(count)
+        return rows
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of its columns."""
+        return tuple(str(column[0]) for column in self._raw.description or ())
+
+    def interrupt(self) -> None:
+        """Let the statement that is running end with an error. From any thread."""
+        self._raw.interrupt()
+
+    def close(self) -> None:
+        """Release the database."""
+        if self._raw is not None:
+            self._raw.close()
+            self._raw = None
+
+
+_open: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for connection in list(_open):
+        connection.close()
+
+
+def connect(path: Path) -> Connection:
     """Open, or create, the database at `path`. Raises `StorageError`."""
     try:
-        connection = duckdb.connect(str(path))
+        connection = Connection(path)
         spill = str(path.parent / SPILL_NAME).replace("'", "''")
         connection.execute(f"SET temp_directory = '{spill}'")
         for setting in _SETTINGS:

@@ -11,6 +11,7 @@ from typing import Any
 
 from workbench.storage.base import LEFT_OUT
 from workbench.storage.digest import SCHEMA_KEY, hashed_columns, rows_digest
+from workbench.storage.duckdb_connection import Connection
 from workbench.storage.duckdb_logical import Tables
 from workbench.storage.duckdb_reads import fetched, sqlite_rows
 from workbench.storage.duckdb_rows import SCHEMA
@@ -23,7 +24,7 @@ _ANOTHER_ENGINE = "the schema is DuckDB's own"
 _NO_KEYS_MADE = "a replica that never leads makes no keys"
 
 
-def tables_digest(connection: Any, tables: Tables) -> dict[str, str]:
+def tables_digest(connection: Connection, tables: Tables) -> dict[str, str]:
     """Table name -> digest of its rows, or why there is none."""
     cursor = tables.mirror.connection.cursor()
     digests = {}
@@ -38,7 +39,7 @@ def tables_digest(connection: Any, tables: Tables) -> dict[str, str]:
     return digests
 
 
-def table_digest(connection: Any, table: Table, columns: Sequence[Column]) -> str:
+def table_digest(connection: Connection, table: Table, columns: Sequence[Column]) -> str:
     """Digest of one table of rows, in key order."""
     place = f"{SCHEMA}.{table.physical}"
     order = [term for key in table.key for term in order_by(key.physical, key.kind, key.collation)]
@@ -56,7 +57,7 @@ def _order_of_all(column: Column) -> list[str]:
     return [*terms, f"union_tag({column.physical})::VARCHAR"] if column.kind == "any" else terms
 
 
-def _has_bad_text(connection: Any, place: str, columns: Iterable[Column]) -> bool:
+def _has_bad_text(connection: Connection, place: str, columns: Iterable[Column]) -> bool:
     tests = [f"union_tag({column.physical}) = 'bad_text'" for column in columns if column.kind == "any"]
     if not tests:
         return False
@@ -74,7 +75,7 @@ def _typed(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
         yield tuple(bytes(value) if isinstance(value, BadText) else value for value in typed)
 
 
-def own_tables_digest(connection: Any) -> dict[str, str]:
+def own_tables_digest(connection: Connection) -> dict[str, str]:
     """Digests of tables that SQL made in DuckDB's own dialect, with its own types."""
     connection.execute(
         "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main' AND NOT internal ORDER BY table_name"
@@ -84,7 +85,7 @@ def own_tables_digest(connection: Any) -> dict[str, str]:
     return digests
 
 
-def own_table_digest(connection: Any, name: str) -> str:
+def own_table_digest(connection: Connection, name: str) -> str:
     """Digest of one such table: in the order of its primary key, or as its rows came."""
     found = connection.execute(
         "SELECT constraint_column_names FROM duckdb_constraints() WHERE schema_name = 'main' AND table_name = ?"

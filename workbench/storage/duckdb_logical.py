@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 import apsw
 import msgspec
@@ -29,7 +29,7 @@ from workbench.log_formats.base import set_enforcement
 from workbench.log_formats.row_parts import Changes, Part, RowImages, SchemaChange, Sequences
 from workbench.storage.client_policy import leading_keyword
 from workbench.storage.duckdb_changes import read_changes
-from workbench.storage.duckdb_connection import Error, reason
+from workbench.storage.duckdb_connection import Connection, Error, reason
 from workbench.storage.duckdb_images import write_images
 from workbench.storage.duckdb_rows import PENDING_ROWS_MAX, SCHEMA, Rows
 from workbench.storage.duckdb_schema import (
@@ -60,7 +60,7 @@ _NO_ROWS: Final = frozenset({"REINDEX", "ANALYZE", "PRAGMA"})
 class Tables:
     """All tables of one follower. Transactions are the caller's, who calls `load` again after a rollback."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._saved: Catalog | None = None
         self._schema_changed = False

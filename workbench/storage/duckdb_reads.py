@@ -24,7 +24,7 @@ from workbench.errors import StatementError, StorageError
 from workbench.protocol.outcomes import QueryResult
 from workbench.protocol.values import Row, SqlValue, Statement
 from workbench.storage.client_policy import leading_keyword
-from workbench.storage.duckdb_connection import is_broken, reason
+from workbench.storage.duckdb_connection import Connection, is_broken, reason
 from workbench.storage.groups import value_bytes
 
 _ROWS_AT_ONCE: Final = 1_000
@@ -35,7 +35,7 @@ _REFUSABLE = (duckdb.Error, StatementError, UnicodeError, OverflowError, TypeErr
 class Reader:
     """Runs clients' reads on one connection."""
 
-    def __init__(self, connection: Any, limits: Limits) -> None:
+    def __init__(self, connection: Connection, limits: Limits) -> None:
         self._connection = connection
         self._limits = limits
         self._timed_out = False
@@ -51,7 +51,7 @@ class Reader:
             try:
                 watch.start()
                 self._connection.execute(statement.sql, list(statement.parameters))
-                columns = tuple(str(column[0]) for column in self._connection.description or ())
+                columns = self._connection.columns
                 rows = self._fetch()
             finally:
                 watch.cancel()
@@ -85,7 +85,7 @@ class Reader:
         return str(error) if isinstance(error, StatementError) else reason(error)
 
 
-def fetched(connection: Any) -> Iterator[tuple[Any, ...]]:
+def fetched(connection: Connection) -> Iterator[tuple[Any, ...]]:
     """The rows of the statement that was executed last."""
     while rows := connection.fetchmany(_ROWS_AT_ONCE):
         yield from rows

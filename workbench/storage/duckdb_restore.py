@@ -20,7 +20,7 @@ from workbench.errors import DivergedError, StorageError
 from workbench.failpoints import hit
 from workbench.log_formats.base import INTERNAL_PREFIX
 from workbench.storage.duckdb import DuckDBStore
-from workbench.storage.duckdb_connection import DATABASE_NAME, Error, reason
+from workbench.storage.duckdb_connection import DATABASE_NAME, Connection, Error, reason
 from workbench.storage.duckdb_logical import Tables
 from workbench.storage.duckdb_pages import POSITION_NAME, write_position
 from workbench.storage.duckdb_rows import SCHEMA
@@ -127,7 +127,7 @@ def _untyped(row: tuple[Any, ...]) -> tuple[object, ...]:
     return tuple(text_of(value) if is_text else value for is_text, value in zip(row[::2], row[1::2], strict=True))
 
 
-def _load_own_tables(source: apsw.Connection, connection: Any) -> None:
+def _load_own_tables(source: apsw.Connection, connection: Connection) -> None:
     """Make tables that SQL in DuckDB's dialect can go on with."""
     tables = Tables(connection)
     load_tables(source, tables)

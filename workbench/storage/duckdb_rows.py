@@ -21,6 +21,7 @@ import msgspec
 from workbench.errors import DivergedError
 from workbench.protocol.values import Position
 from workbench.storage.duckdb_changes import NO_CHANGE, Change, Record
+from workbench.storage.duckdb_connection import Connection
 from workbench.storage.duckdb_schema import Column, Mirror, Table
 from workbench.storage.duckdb_values import (
     TYPES,
@@ -67,7 +68,7 @@ class TableChanges:
 class Rows:
     """The rows of all tables, in one connection of DuckDB, whose transaction is the caller's."""
 
-    def __init__(self, connection: Any, mirror: Mirror) -> None:
+    def __init__(self, connection: Connection, mirror: Mirror) -> None:
         self._connection = connection
         self.mirror = mirror
         self._pending: dict[str, TableChanges] = {}
@@ -317,7 +318,7 @@ class Rows:
 
     # The rest.
 
-    def execute(self, sql: str, staging: Staging | None = None) -> Any:
+    def execute(self, sql: str, staging: Staging | None = None) -> Connection:
         return self._connection.execute(sql, staging.parameters if staging else None)
 
     def diverged(self, position: Position, table: Table, row: dict[int, object], reason: str) -> DivergedRow:

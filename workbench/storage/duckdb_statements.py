@@ -10,7 +10,7 @@ from typing import Any
 
 from workbench.errors import DivergedError
 from workbench.log_formats.statement import decode_body
-from workbench.storage.duckdb_connection import Error, is_broken, place_of, reason
+from workbench.storage.duckdb_connection import Connection, Error, is_broken, place_of, reason
 
 _EXCERPT = 40
 
@@ -18,7 +18,7 @@ _EXCERPT = 40
 class Statements:
     """The dialect of a leader, tried in DuckDB."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def apply(self, body: bytes) -> None:

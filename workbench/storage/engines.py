@@ -35,7 +35,6 @@ def open_configured_store(config: ReplicaConfig, directory: Path, files: Files) 
             config.limits,
             files,
             page_size=config.page_size,
-            layout_check=config.layout_check,
         )
     return open_store(
         directory,
