@@ -137,9 +137,14 @@ def summary_rows(writes: int = 12_000) -> list[Row]:
             "log_format": name,
             "writes": writes,
             "entries": writes // 3,
+            "writes_per_entry": 3.0,
             "body_bytes_per_write": body,
+            "log_bytes_per_write": body + 20,
             "leader_execute_us_per_write": execute,
             "follower_apply_us_per_write": apply,
+            "leader_syncs_per_entry": 1.0,
+            "follower_syncs_per_entry": 0.8,
+            "leader_sync_us_per_sync": 900.0,
         }
         for name, (body, execute, apply) in costs.items()
     ]

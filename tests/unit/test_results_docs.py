@@ -9,6 +9,7 @@ import pandas as pd
 from tests.unit.histories import history, read, write
 from tests.unit.synthetic_failover import failover_run
 from tests.unit.synthetic_followers import follower_crash_run, new_follower_run
+from tests.unit.synthetic_log_formats import log_formats_run
 from tests.unit.synthetic_sessions import session_guarantees_run
 from tests.unit.synthetic_split_brain import split_brain_run
 from workbench.checkers import session_guarantees, staleness
@@ -83,5 +84,9 @@ def test_the_parts_of_a_verdict_and_of_the_json_are_explained(tmp_path):
 def test_what_is_explained_of_single_experiments_is_in_their_summaries(tmp_path):
     runs = (session_guarantees_run, new_follower_run, follower_crash_run, failover_run, split_brain_run)
     present = {column for run in runs for column in run(tmp_path).summary.columns}
+    formats = log_formats_run(tmp_path)
+    present |= {column for name in formats.tables for column in formats.table(name)} | set(formats.summary.columns)
     explained = {name for name in first_cells(section("Columns of single experiments")) if "..." not in name}
     assert explained <= present
+    matrices = {column for name in ("costs", "unsafe", "engines") for column in formats.table(name)}
+    assert matrices <= explained, "explain these columns of log_formats"
