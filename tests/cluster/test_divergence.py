@@ -1,88 +1,62 @@
-"""A replica whose database is not what the log says: it stops serving, says why, and makes its database anew."""
+"""Divergence of real clusters, located to table, key, entry and cause."""
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
-
-import apsw
 
 from workbench.cluster.cluster import Cluster
 from workbench.config import ClusterConfig, Limits
-
-FOLLOWER = "replica-3"
-
-
-def damage(cluster: Cluster, sql: str = "UPDATE t SET v = 'something else' WHERE id = 1") -> None:
-    """Change the database of a replica that does not run, behind its back."""
-    path = cluster.directory / "replicas" / FOLLOWER / "database" / "database.sqlite"
-    with apsw.Connection(str(path)) as connection:
-        connection.execute(sql)
-    connection.close()
+from workbench.inspection.locating import locate
+from workbench.storage.log_reader import LogReader
 
 
-async def note(cluster: Cluster, name: str) -> str:
-    """What a replica says about its divergence, past or present."""
-    (status,) = [one for one in await cluster.replicas() if one.name == FOLLOWER]
-    return str(status.notes.get(name, status.reason))
-
-
-async def prepare(cluster: Cluster) -> None:
-    session = await cluster.session()
-    await session.write("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)")
-    await session.write("INSERT INTO t VALUES (1, 'one'), (2, 'two')")
-    assert (await cluster.converged()).ok
-
-
-async def wait_until_mended(cluster: Cluster) -> dict[str, int]:
-    """The follower's counters once it has the leader's rows again."""
-    async with asyncio.timeout(30):
-        while True:
-            (status,) = [one for one in await cluster.replicas() if one.name == FOLLOWER]
-            if status.counters.get("rebuilds") and "diverged" not in status.notes:
-                assert (await cluster.converged()).ok
-                return dict(status.counters)
-            await asyncio.sleep(0.02)
-
-
-async def test_it_makes_its_database_anew_from_its_own_log(tmp_path: Path) -> None:
-    async with Cluster(ClusterConfig(directory=tmp_path)) as cluster:
-        await prepare(cluster)
-        await cluster.kill(FOLLOWER)
-        damage(cluster)
-        await cluster.restart(FOLLOWER)
-        assert not (await cluster.converged()).ok, "nobody has noticed yet: only digests can tell"
-        await (await cluster.session()).write("UPDATE t SET v = 'uno' WHERE id = 1")
-        counters = await wait_until_mended(cluster)
-        assert (counters["divergences"], counters["rebuilds"], counters["snapshots_installed"]) == (1, 1, 0)
-        assert "UPDATE on table t" in await note(cluster, "diverged_before")
-
-
-async def test_it_takes_a_snapshot_of_the_leader_when_its_own_was_made_of_the_same_database(tmp_path: Path) -> None:
-    small = Limits(retained_log_bytes_max=20_000)
-    async with Cluster(ClusterConfig(directory=tmp_path, limits=small)) as cluster:
-        await prepare(cluster)
-        await cluster.kill(FOLLOWER)
-        damage(cluster)
-        await cluster.restart(FOLLOWER)
+async def test_each_row_is_traced_to_the_entry_that_made_it_differ() -> None:
+    async with Cluster(ClusterConfig(followers=2, log_format="statement", reverse_unordered=True)) as cluster:
         session = await cluster.session()
-        for number in range(3, 60):  # enough for a snapshot of its own, damage included
-            await session.write("INSERT INTO t VALUES (?, ?)", (number, "x" * 1_000))
-        assert not (await cluster.converged()).ok
-        await session.write("UPDATE t SET v = 'uno' WHERE id = 1")
-        counters = await wait_until_mended(cluster)
-        assert (counters["divergences"], counters["snapshots_installed"]) == (1, 1)
-        assert "snapshot was made of the same database" in await note(cluster, "diverged_before")
+        await session.write("CREATE TABLE dice (id INTEGER PRIMARY KEY, x)")
+        await session.write("CREATE TABLE source (x)")
+        await session.write("CREATE TABLE target (id INTEGER PRIMARY KEY, x)")
+        await session.write("CREATE VIRTUAL TABLE words USING fts5(text)")
+        await session.write("INSERT INTO source VALUES (1), (2)")
+        random = await session.write("INSERT INTO dice VALUES (1, 1), (2, random())")
+        await session.write("UPDATE dice SET x = x + 1")
+        keys = await session.write("INSERT INTO target (x) SELECT x FROM source")
+        text = await session.write("INSERT INTO words VALUES (hex(randomblob(8)))")
+        limit = await session.write("DELETE FROM source WHERE rowid IN (SELECT rowid FROM source LIMIT 1)")
+        report = await cluster.converged()
+        assert not report.ok
+        found = await locate(cluster, report)
+    causes = {(value.table, value.key): (value.position, value.cause) for value in found.values}
+    assert causes == {
+        ("dice", "id=2"): (random.position, "random"),
+        ("target", "id=1"): (keys.position, "generated_keys"),
+        ("target", "id=2"): (keys.position, "generated_keys"),
+        ("words", "rowid=1"): (text.position, "random"),
+        ("source", "rowid=1"): (limit.position, "limit"),
+        ("source", "rowid=2"): (limit.position, "limit"),
+    }
+    assert found.notes == ()
+    assert {one.name: one.replicas for one in found.tables}["dice"] == ("replica-2", "replica-3")
 
 
-async def test_it_notices_while_it_recovers(tmp_path: Path) -> None:
-    async with Cluster(ClusterConfig(directory=tmp_path, log_format="statement")) as cluster:
-        await prepare(cluster)
+async def test_behind_a_snapshot_it_is_said_where_knowledge_begins(tmp_path: Path) -> None:
+    limits = Limits(retained_log_bytes_max=20_000, segment_bytes_max=4_000)
+    config = ClusterConfig(followers=1, log_format="statement", directory=tmp_path / "cluster", limits=limits)
+    async with Cluster(config) as cluster:
         session = await cluster.session()
-        await cluster.pause(FOLLOWER)
-        await session.write("INSERT INTO t VALUES (3, 'three')")
-        await cluster.kill(FOLLOWER)
-        damage(cluster, "DROP TABLE t")
-        await cluster.restart(FOLLOWER)
-        assert (await wait_until_mended(cluster))["rebuilds"] == 1
-        assert (await session.read("SELECT count(*) FROM t", replica=FOLLOWER)).rows == ((3,),)
+        await session.write("CREATE TABLE dice (id INTEGER PRIMARY KEY, x)")
+        await session.write("INSERT INTO dice VALUES (1, random())")
+        await session.write("CREATE TABLE filler (x)")
+        logs = [tmp_path / "cluster" / "replicas" / name / "log" for name in cluster.names]
+        for _ in range(1_000):
+            await session.write("INSERT INTO filler VALUES (?)", ("x" * 500,))
+            if min(LogReader(log).first_index for log in logs) > 3:
+                break
+        late = await session.write("INSERT INTO dice VALUES (2, random())")
+        found = await locate(cluster, await cluster.converged())
+    by_key = {value.key: value for value in found.values}
+    assert (by_key["id=2"].position, by_key["id=2"].cause) == (late.position, "random")
+    assert found.first_entry > 3
+    assert (by_key["id=1"].position, by_key["id=1"].cause) == (None, "")
+    assert by_key["id=1"].reason.startswith(f"not touched since entry {found.first_entry}, where the known part")
+    assert any("could be followed only from the snapshot" in note for note in found.notes)

@@ -21,7 +21,7 @@ def reader_of(*statements: str, rows_at_once: int = 10**6) -> Reader:
 
     async def read(sql: str, parameters: Sequence[object]) -> Sequence[Values]:
         try:
-            rows = connection.execute(sql, tuple(parameters)).fetchall()  # type: ignore[arg-type]
+            rows = connection.execute(sql, tuple(parameters)).fetchall()
         except UnicodeDecodeError as error:
             raise StatementError("the result holds text that is not valid UTF-8 (CAST it AS BLOB)") from error
         if len(rows) > rows_at_once:

@@ -203,7 +203,7 @@ def _touch_of(one: RowDifference, trace: Trace) -> tuple[Touch | None, str]:
     touch, guess = trace.touches.get((table, one.key)), trace.guesses.get(table)
     if touch is None:
         guess = trace.insertions.get(table, guess)
-        if guess is not None:
+        if guess is not None and (table, one.key) not in trace.existed:
             return guess, "executed again it made other rows: this is the newest unsafe statement on the table"
         if trace.first_entry > 1:
             return None, f"not touched since entry {trace.first_entry}, where the known part of the log begins"

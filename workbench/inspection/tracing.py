@@ -69,6 +69,8 @@ class Trace:
     """Table -> the newest unsafe statement that touched any row of it."""
     insertions: dict[str, Touch] = field(default_factory=dict)
     """Table -> the newest one that inserted rows into it, or gave them other keys."""
+    existed: set[Key] = field(default_factory=set)
+    """Wanted rows that the snapshot holds from which the execution started."""
     first_entry: int = 1
     last_entry: int = 0
     notes: list[str] = field(default_factory=list)
@@ -165,6 +167,8 @@ class _Tracer:
             raise WorkbenchError(f"entries of the unknown kind {kind!r}")
         store = open_store(directory, names[0], Limits(), page_size=self._page_size(directory))
         assert isinstance(store, TransactionalStore), "the wal format was refused before"
+        if self._trace.first_entry > 1:
+            self._note_existing(store.connection)
         store.connection.preupdate_hook(self._before_update)
         store.connection.exec_trace = self._before_statement
         return store
@@ -197,6 +201,17 @@ class _Tracer:
             return 4096
         size = int.from_bytes(path.read_bytes()[16:18], "big")
         return 65536 if size == 1 else size
+
+    def _note_existing(self, connection: apsw.Connection) -> None:
+        for table, key in self._wanted:
+            names = self._shapes[table].key
+            where = " AND ".join(f"{quoted(name)} IS ?" for name in names)
+            try:
+                found = run(connection, f"SELECT 1 FROM {quoted(table)} WHERE {where}", key[: len(names)])  # type: ignore[arg-type]
+            except apsw.Error:
+                continue  # the table came later
+            if found:
+                self._trace.existed.add((table, key))
 
     def _before_statement(self, _cursor: apsw.Cursor, sql: str, _bindings: Any) -> bool:
         self._statement = sql
