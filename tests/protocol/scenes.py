@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tests.protocol.disk import Node
 from tests.protocol.world import CLIENT, World, transaction
 from workbench.config import AckPolicy, Limits, Protections, Timing
 from workbench.protocol.codec import decode
 from workbench.protocol.messages import AddMember, Campaign, ClientBatch, Message, Outcome, ReadReply, RemoveMember
 from workbench.protocol.roles import Role
 from workbench.protocol.state import ReplicaState
+from workbench.simulator.memory_disk import Node
 
 
 def cluster(

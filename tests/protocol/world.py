@@ -10,8 +10,6 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 
-from tests.protocol.disk import Node, Snapshot
-from tests.protocol.laws import Laws
 from workbench.config import AckPolicy, Limits, Protections, Timing
 from workbench.protocol.codec import decode, encode
 from workbench.protocol.effects import Answer, Broadcast, Effect, Leave, Reply, SaveTerm, Send, TellClients
@@ -37,6 +35,8 @@ from workbench.protocol.roles import Role
 from workbench.protocol.snapshot import Recovered
 from workbench.protocol.state import ReplicaState
 from workbench.protocol.values import Statement, Transaction
+from workbench.simulator.laws import Laws
+from workbench.simulator.memory_disk import Node, Snapshot
 
 CLIENT = "client-1"
 MS = 1_000_000

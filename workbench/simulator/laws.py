@@ -1,4 +1,4 @@
-"""The laws of a replica (DESIGN.md, section 4) as far as a bystander can see them, checked while a world runs.
+"""The laws of a replica (docs/architecture.md) as far as a bystander can see them, checked while a world runs.
 
 `Laws` remembers every entry that was ever on a disk: an entry is known by its position, follows the same entry in
 every log, and leads to the same database. So each check costs no more than the step that it judges.
@@ -42,8 +42,12 @@ _NOT_EXECUTED = frozenset({Outcome.REFUSED, Outcome.NOT_LEADER, Outcome.OVERLOAD
 """What says that a request had no effect, and will have none; an earlier one for the same write may have had it."""
 
 
+class LawBroken(AssertionError):
+    """Something happened that must not, whatever the network and the disks do. Names the law."""
+
+
 class Laws:
-    """Told of everything that happens; raises `AssertionError` naming the law that was broken.
+    """Told of everything that happens; raises `LawBroken`.
 
     `elected`: leaders are the most up to date of a majority, so that committed entries must survive. `leases`: nobody
     acknowledges or answers as a leader when another one has been elected since.
@@ -98,7 +102,8 @@ class Laws:
     def saved_term(self, name: str, term: int, voted_for: str) -> None:
         old = self._terms.get(name, (0, ""))
         keeps_vote = term == old[0] and old[1] in {"", voted_for}
-        assert term > old[0] or keeps_vote, "law 1: a term or a vote was taken back"
+        if term <= old[0] and not keeps_vote:
+            raise LawBroken("law 1: a term or a vote was taken back")
         self._terms[name] = (term, voted_for)
 
     def sent(self, name: str, to: str, message: Message) -> None:
@@ -108,11 +113,14 @@ class Laws:
             case RequestVote(pre=True) | Vote(pre=True) | ReplyBatch() | ReplicaStatus() | LeaderNews():
                 return
             case RequestVote(term=term):
-                assert on_disk[0] > term or on_disk == (term, name), "law 1: asked for votes before the own was durable"
+                if on_disk[0] <= term and on_disk != (term, name):
+                    raise LawBroken("law 1: asked for votes before the own was durable")
             case Vote(term=term, granted=True):
-                assert on_disk[0] > term or on_disk == (term, to), "law 1: a vote was given before it was durable"
+                if on_disk[0] <= term and on_disk != (term, to):
+                    raise LawBroken("law 1: a vote was given before it was durable")
                 candidate = self._votes.setdefault((term, name), to)
-                assert candidate == to, f"law 1: {name} voted for {candidate} and {to} in term {term}"
+                if candidate != to:
+                    raise LawBroken(f"law 1: {name} voted for {candidate} and {to} in term {term}")
             case (
                 AppendEntries(term=term)
                 | Progress(term=term)
@@ -124,7 +132,8 @@ class Laws:
                 | FetchSnapshot(term=term)
                 | SnapshotChunk(term=term)
             ):
-                assert on_disk[0] >= term, "law 1: the term was not durable when it was sent"
+                if on_disk[0] < term:
+                    raise LawBroken("law 1: the term was not durable when it was sent")
 
     def leads(self, name: str, term: int, log: LogView) -> None:
         if term not in self._leaders:
@@ -132,9 +141,10 @@ class Laws:
             self.happened["leaders"] += 1
             for index, position in self._committed.items():
                 is_older = self._committed_in[index] < term  # votes may come when a newer term has a leader already
-                known = log.holds(position) or not is_older
-                assert known, f"law 6: {name} was elected without {position}, which is committed"
-        assert self._leaders[term] == name, "law 1: two leaders in a term"
+                if is_older and not log.holds(position):
+                    raise LawBroken(f"law 6: {name} was elected without {position}, which is committed")
+        if self._leaders[term] != name:
+            raise LawBroken("law 1: two leaders in a term")
 
     # Laws 2 and 3.
 
@@ -148,8 +158,10 @@ class Laws:
     def appended(self, name: str, logged: LoggedEntry, previous: Position) -> None:
         position = logged.entry.position
         known = self._entries.setdefault(position, (logged.encoded, previous))
-        assert known == (logged.encoded, previous), f"law 2: {position} is not the same in every log"
-        assert position > previous, f"law 2: {position} behind {previous}"
+        if known != (logged.encoded, previous):
+            raise LawBroken(f"law 2: {position} is not the same in every log")
+        if position <= previous:
+            raise LawBroken(f"law 2: {position} behind {previous}")
         if position not in self._states:
             self._states[position] = {**self._states[previous], **changes(logged.entry)}
             self._writes[position] = self._took_effect(logged.entry, self._writes[previous])
@@ -159,13 +171,17 @@ class Laws:
     def _took_effect(self, entry: Entry, before: frozenset[tuple[int, int]]) -> frozenset[tuple[int, int]]:
         writes = [(member.session, member.sequence) for member in entry.members]
         for write in writes:
-            assert write not in before, f"law 7: {write} took effect twice"
-            assert self._requests[write] > self._not_executed[write], f"law 8: {write} was said to have no effect"
-        assert len(writes) == len(set(writes)), "law 7: a write took effect twice in one entry"
+            if write in before:
+                raise LawBroken(f"law 7: {write} took effect twice")
+            if self._requests[write] <= self._not_executed[write]:
+                raise LawBroken(f"law 8: {write} was said to have no effect")
+        if len(writes) != len(set(writes)):
+            raise LawBroken("law 7: a write took effect twice in one entry")
         return before.union(writes)
 
     def applied(self, name: str, position: Position, data: Mapping[str, Any]) -> None:
-        assert data == self._states[position], f"law 3: the database of {name} is not its log up to {position}"
+        if data != self._states[position]:
+            raise LawBroken(f"law 3: the database of {name} is not its log up to {position}")
         while name not in self._held["applied"][position] and position != START:
             self._held["applied"][position].add(name)
             position = self._entries[position][1]
@@ -194,29 +210,35 @@ class Laws:
                 self._not_executed[reply.session, reply.sequence] += 1
             if reply.outcome is not Outcome.OK:
                 continue
-            assert first_of_term is not None, "law 4: acknowledged without an entry of the own term on disk"
+            if first_of_term is None:
+                raise LawBroken("law 4: acknowledged without an entry of the own term on disk")
             due = max(reply.position, first_of_term)
-            assert len(log) >= due.index, "law 4: acknowledged before the leader had it durable"
-            assert holds(log, reply.position), f"law 4: {reply.position} acknowledged, which the leader's log lacks"
+            if len(log) < due.index:
+                raise LawBroken("law 4: acknowledged before the leader had it durable")
+            if not holds(log, reply.position):
+                raise LawBroken(f"law 4: {reply.position} acknowledged, which the leader's log lacks")
             holders = {name for name in self._holders(due) if name != leader}  # members when it was met
             needed = self._ack.followers_needed(len(members))
             if downgraded:
                 self._acknowledged_in[term] = len(log)
             enough = len(holders) >= needed or due.index <= self._acknowledged_in[term]
-            assert enough, f"law 4: acknowledged with {len(holders)} of {needed} followers"
+            if not enough:
+                raise LawBroken(f"law 4: acknowledged with {len(holders)} of {needed} followers")
             self._acknowledged_in[term] = max(self._acknowledged_in[term], due.index)
             self._check_authority(term)
             if self._survives:
                 self.acknowledged = max(self.acknowledged, reply.position)
                 first = self._first_replies.setdefault((reply.session, reply.sequence), reply)
                 self.happened["retries"] += first is not reply
-                assert reply == first, "law 7: a retry got another reply than its first"
+                if reply != first:
+                    raise LawBroken("law 7: a retry got another reply than its first")
 
     # Law 5.
 
     def _check_authority(self, term: int) -> None:
         newest = max(self._leaders, default=0)
-        assert not self.leases or term == newest, f"law 5: the leader of term {term} acts as one after {newest} began"
+        if self.leases and term != newest:
+            raise LawBroken(f"law 5: the leader of term {term} acts as one after {newest} began")
 
     def asked(self, reads: Iterable[Read]) -> None:
         known = max(self.acknowledged, self.newest_committed)
@@ -230,15 +252,19 @@ class Laws:
             if reply.outcome is not Outcome.OK:
                 continue
             if read.after.index:
-                assert reply.position.index >= read.after.index, "a read was answered before its position was there"
-                assert holds(log, read.after), "a read was answered from a history without its position"
+                if reply.position.index < read.after.index:
+                    raise LawBroken("a read was answered before its position was there")
+                if not holds(log, read.after):
+                    raise LawBroken("a read was answered from a history without its position")
             if read.from_leader:
                 self._check_authority(term)
-            if read.linearizable or (read.from_leader and self.leases):
-                assert reply.position >= known, f"law 5: a read of a leader at {reply.position} missed {known}"
+            as_leader = read.linearizable or (read.from_leader and self.leases)
+            if as_leader and reply.position < known:
+                raise LawBroken(f"law 5: a read of a leader at {reply.position} missed {known}")
             if read.linearizable and self.elected:
                 committed = self._committed.get(reply.position.index)
-                assert committed == reply.position, f"law 5: a linearizable read showed {reply.position}, not committed"
+                if committed != reply.position:
+                    raise LawBroken(f"law 5: a linearizable read showed {reply.position}, not committed")
 
     # Laws 4 and 7, details.
 
@@ -257,7 +283,8 @@ class Laws:
         for logged in log:
             for member in logged.entry.members:
                 write = (member.session, member.sequence)
-                assert write not in seen, f"law 7: {write} took effect twice"
+                if write in seen:
+                    raise LawBroken(f"law 7: {write} took effect twice")
                 seen.add(write)
 
     # Law 6.
@@ -270,10 +297,12 @@ class Laws:
             return
         known = position.index in self._committed
         self._committed_in.setdefault(position.index, term)
-        assert self._committed.setdefault(position.index, position) == position, "law 6: committed entries differ"
+        if self._committed.setdefault(position.index, position) != position:
+            raise LawBroken("law 6: committed entries differ")
         holders = sum(holds(log, position) for name, log in disks.items() if name in members)
         majority = len(members) // 2 + 1
-        assert known or holders >= majority, f"law 6: {position} committed on {holders} disks of {majority}"
+        if not known and holders < majority:
+            raise LawBroken(f"law 6: {position} committed on {holders} disks of {majority}")
         self.newest_committed = max(self.newest_committed, position)
 
     def dropped(self, name: str, entries: Iterable[Entry]) -> None:
@@ -281,25 +310,28 @@ class Laws:
         for entry in entries:
             self.happened["dropped entries"] += 1
             committed = self._committed.get(entry.index)
-            assert committed != entry.position, f"law 6: {name} dropped {entry.position}, which is committed"
+            if committed == entry.position:
+                raise LawBroken(f"law 6: {name} dropped {entry.position}, which is committed")
 
     def dropped_are_kept(self, name: str, log: list[LoggedEntry], rollback: Iterable[Entry]) -> None:
         """What was on a disk once and is no more can be read in `rollback`."""
         kept = {entry.position for entry in rollback}
         for position, names in self._held["durable"].items():
-            if name in names and not holds(log, position):
-                assert position in kept, f"law 6: {name} dropped {position} without a trace"
+            if name in names and position not in kept and not holds(log, position):
+                raise LawBroken(f"law 6: {name} dropped {position} without a trace")
 
     def committed_survived(self, log: list[LoggedEntry]) -> None:
         for position in self._committed.values():
-            assert holds(log, position), f"law 6: {position} was committed and is gone"
+            if not holds(log, position):
+                raise LawBroken(f"law 6: {position} was committed and is gone")
 
     def no_effect_was_honest(self, log: Iterable[LoggedEntry]) -> None:
         """Law 8: of every write in a log, at least one request was not said to have had no effect."""
         for logged in log:
             for member in logged.entry.members:
                 write = (member.session, member.sequence)
-                assert self._requests[write] > self._not_executed[write], f"law 8: {write} was said to have no effect"
+                if self._requests[write] <= self._not_executed[write]:
+                    raise LawBroken(f"law 8: {write} was said to have no effect")
 
 
 def _terms_of(read: Read) -> str:
@@ -319,5 +351,5 @@ def holds(log: list[LoggedEntry], position: Position) -> bool:
 
 
 def changes(entry: Entry) -> Data:
-    """What an entry assigns, in the tests' log format."""
+    """What an entry assigns, in the log format of a memory disk."""
     return dict(msgspec.msgpack.decode(entry.body)) if entry.changes_data else {}

@@ -1,6 +1,6 @@
-"""One replica of the in-memory world: its core, what its disk holds, what its storage still has to do.
+"""One simulated replica: its core, what its disk holds, what its storage still has to do; all in memory, for speed.
 
-`Node.perform` is the tests' counterpart of `ReplicaStorage.perform`, and stricter: it asserts the ordering contract of
+`Node.perform` is the counterpart of `ReplicaStorage.perform`, and stricter: it holds the core to the contract of
 `effects.py`. The database is a dictionary; the "log format" is the list of assignments made.
 """
 
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from tests.protocol.laws import START, Laws, changes
 from workbench.protocol.effects import (
     Abandon,
     Append,
@@ -55,6 +54,7 @@ from workbench.protocol.outcomes import Execution, QueryResult, Refused
 from workbench.protocol.replica import Replica
 from workbench.protocol.snapshot import Recovered, SnapshotState
 from workbench.protocol.values import Entry, LoggedEntry, Member, Position, StatementResult, Transaction
+from workbench.simulator.laws import START, LawBroken, Laws, changes
 
 CHUNK_BYTES = 8
 SNAPSHOT_BYTES = 20
@@ -152,7 +152,8 @@ class Node:
         """Carry out the next storage effect."""
         effect = self.jobs.popleft()
         allowed = Append | Commit | Abandon | SendLog | SendSnapshot | SealSnapshot | DropLog
-        assert self.open_group is None or isinstance(effect, allowed), f"{effect} in an open group"
+        if self.open_group is not None and not isinstance(effect, allowed):
+            raise LawBroken(f"{effect} in an open group")
         match effect:
             case Execute(position) if self.diverged:
                 self.answers.append(Executed(position, Execution((), (), b"")))
@@ -162,7 +163,8 @@ class Node:
                 self._append(entries)
                 self.answers.append(Durable(self.last))
             case Commit(position):
-                assert len(self.log) >= position.index, "committed before it was durable"
+                if len(self.log) < position.index:
+                    raise LawBroken("committed before it was durable")
                 assert self.open_group is not None
                 self.data, self.open_group = self.open_group, None
                 self.applied = position.index
@@ -218,7 +220,8 @@ class Node:
                 self.answers.append(SnapshotSealed(state.position))
             case DropLog(index, _):
                 assert self.base is not None
-                assert index <= self.base.state.position.index, "law 3: what no snapshot covers was dropped"
+                if index > self.base.state.position.index:
+                    raise LawBroken("law 3: what no snapshot covers was dropped")
                 self.first_index = max(self.first_index, index + 1)
                 self.answers.append(LogDropped(self.first_index))
             case SendSnapshot(to, header):
@@ -272,7 +275,8 @@ class Node:
     def _adopt(self, snapshot: Snapshot) -> Installed:
         """Only the database is broken: the log stays."""
         self.laws.happened["mended by a snapshot"] += 1
-        assert snapshot.state.position.index >= self.first_index - 1, "law 3: the log does not go on from there"
+        if snapshot.state.position.index < self.first_index - 1:
+            raise LawBroken("law 3: the log does not go on from there")
         self.base = snapshot
         self.damage, self.diverged = "", False
         self._rebuild()
@@ -296,14 +300,17 @@ class Node:
 
     def _append(self, entries: tuple[LoggedEntry, ...]) -> None:
         for logged in entries:
-            assert logged.entry.index == len(self.log) + 1, "the log must continue without a gap"
+            if logged.entry.index != len(self.log) + 1:
+                raise LawBroken("the log must continue without a gap")
             self.laws.appended(self.name, logged, self.last)
             self.log.append(logged)
 
     def _apply(self, entries: Iterable[LoggedEntry]) -> None:
         for entry, _ in entries:
-            assert len(self.log) >= entry.index, "applied before it was durable"
-            assert entry.index == self.applied + 1, "law 3: entries are applied in order, each once"
+            if len(self.log) < entry.index:
+                raise LawBroken("applied before it was durable")
+            if entry.index != self.applied + 1:
+                raise LawBroken("law 3: entries are applied in order, each once")
             self.data = {**self.data, **changes(entry)}
             self.applied = entry.index
             self.laws.applied(self.name, entry.position, self.data)
@@ -311,8 +318,10 @@ class Node:
     def _rewind(self, to: Position) -> None:
         self.laws.happened["rewinds"] += 1
         self._abandon_copy()
-        assert not self.base or to.index >= self.base.state.position.index, "law 3: a rewind behind the snapshot"
-        assert to.index <= len(self.log), f"rewind to {to}, the log ends at {self.last}"
+        if self.base and to.index < self.base.state.position.index:
+            raise LawBroken("law 3: a rewind behind the snapshot")
+        if to.index > len(self.log):
+            raise LawBroken(f"rewind to {to}, the log ends at {self.last}")
         self._drop(entry for entry, _ in self.log[to.index :])
         del self.log[to.index :]
         assert self.last == to
