@@ -40,13 +40,19 @@ MISTAKES = {
     "report nowhere": "error: nowhere is not a run folder: there is no such folder (`workbench runs list` shows them)",
     "load none.sql": "error: cannot read none.sql: No such file or directory",
     "load a.sql --log-format wall": "error: unknown log format 'wall' (did you mean 'wal'? log formats: statement, "
-    "wal, logical)",
+    "wal, logical, mixed)",
     "load a.sql --ack sometimes": "error: unknown ack policy 'sometimes' (async, semi_sync:K, quorum or sync, then "
     "/received, /durable or /applied)",
     "load a.sql --ack semi_sync:3": "error: ack policy semi_sync:3 with 2 followers (it could never be met; add "
     "followers)",
     "load a.sql --followers 16": "error: workbench load: argument --followers: 16 is out of range, it must be from 0 "
     "to 15 (see `workbench load --help`)",
+    "load a.sql --directory /dev/null": "error: the directory /dev/null cannot be used: Not a directory",
+    "explain": "error: workbench explain: the following arguments are required: SQL (see `workbench explain --help`)",
+    "log": "error: workbench log: the following arguments are required: ACTION, DIRECTORY (see `workbench log --help`)",
+    "log shwo x": "error: unknown action 'shwo' (did you mean 'show'? actions: show)",
+    "log show x --limit 0": "error: workbench log: argument --limit: 0 is out of range, it must be from 1 to "
+    "9223372036854775807 (see `workbench log --help`)",
     "lab --port 0": "error: workbench lab: argument --port: 0 is out of range, it must be from 1 to 65535 "
     "(see `workbench lab --help`)",
 }
