@@ -7,23 +7,25 @@ statement that SQLite or the workbench refuses ends the replay with its file and
 from __future__ import annotations
 
 import argparse
+import asyncio
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.commands.arguments import Parser, add_broker, add_json, nearest, whole_number
-from workbench.config import LOG_FORMATS, AckPolicy, ClusterConfig
+from workbench.config import ENGINES, LOG_FORMATS, AckPolicy, ClusterConfig, EngineName
 from workbench.errors import ConfigurationError, DefiniteError, IndefiniteError, WorkbenchError
 
 if TYPE_CHECKING:
-    from workbench.cluster.cluster import ConvergenceReport
+    from workbench.cluster.cluster import Cluster, ConvergenceReport
     from workbench.commands.terminal import Tell
     from workbench.inspection.divergence import Divergence
     from workbench.workloads.sql_script import ScriptStatement, ScriptTransaction
 
 _CONVERGENCE_TIMEOUT_S = 60.0
+_POLL_S = 0.1
 _FOREIGN_KEYS_OFF = re.compile(r"PRAGMA\s+foreign_keys\s*=\s*(OFF|0|NO|FALSE)", re.IGNORECASE)
 
 
@@ -33,6 +35,13 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--log-format", default="logical", metavar="F", help="statement, wal or logical (default)")
     parser.add_argument(
         "--followers", type=whole_number(0, 15), default=2, metavar="N", help="followers of the leader (default: 2)"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="sqlite",
+        metavar="E",
+        help="duckdb adds one replica on that engine, which only follows (default: sqlite, none is added)",
     )
     parser.add_argument(
         "--ack", default="quorum", metavar="A", help="ack policy, such as async, quorum (default) or sync/durable"
@@ -58,20 +67,20 @@ def run(arguments: argparse.Namespace) -> int:
     )
     from workbench.commands.running import run_to_end
     from workbench.commands.terminal import print_json, progress
+    from workbench.storage.engines import check_engine
     from workbench.workloads.sql_script import check_script
 
+    check_engine(arguments.engine)
     transactions, statements = check_script(arguments.file)
     if not statements:
         raise ConfigurationError(f"{arguments.file} holds no statement", hint="a statement ends with a semicolon")
     with progress(arguments.file.name) as tell:
-        result = run_to_end(_replay(arguments.file, config, transactions, tell))
+        result = run_to_end(_replay(arguments.file, config, arguments.engine, transactions, tell))
     if arguments.json:
         print_json(_document(arguments.file, config, result))
     else:
         _print(arguments.file, config, result)
-    if result.convergence.ok:
-        return 0
-    return 1 if result.convergence.digests else 3
+    return {True: 0, False: 1, None: 3}[_verdict(result)]
 
 
 def _new_directory(path: Path | None) -> Path | None:
@@ -96,9 +105,14 @@ class _Result:
     seconds: float = 0.0
     divergence: Divergence | None = None
     """Where the replicas differ, if they do."""
+    engine: EngineName = "sqlite"
+    observer: str = ""
+    """The replica on another engine than SQLite, if one was asked for."""
+    observer_failure: str = ""
+    """Why it could not follow to the end."""
 
 
-async def _replay(path: Path, config: ClusterConfig, transactions: int, tell: Tell) -> _Result:
+async def _replay(path: Path, config: ClusterConfig, engine: EngineName, transactions: int, tell: Tell) -> _Result:
     from workbench.cluster.cluster import Cluster, ConvergenceReport
     from workbench.workloads.sql_script import read_script
 
@@ -106,7 +120,10 @@ async def _replay(path: Path, config: ClusterConfig, transactions: int, tell: Te
     async with Cluster(config) as cluster:
         broker = {"name": cluster.broker.name, "version": cluster.broker.version}
         waiting = ConvergenceReport(ok=False, reason="", digests={}, positions={})
-        result = _Result(broker=broker, convergence=waiting)
+        result = _Result(broker=broker, convergence=waiting, engine=engine)
+        if engine != "sqlite":
+            tell(0.0, f"starting a replica on {engine}")
+            result.observer = (await cluster.add_follower(engine=engine, observer=True)).name
         session = await cluster.session(read_policy="leader")
         started = time.monotonic()
         for transaction in read_script(path):
@@ -127,6 +144,10 @@ async def _replay(path: Path, config: ClusterConfig, transactions: int, tell: Te
             tell(result.transactions / (transactions + 1), f"{result.statements:,} statements")
         result.seconds = time.monotonic() - started
         tell(transactions / (transactions + 1), "comparing replicas")
+        if result.observer and (failure := await _why_not_following(cluster, result.observer)):
+            result.convergence = replace(waiting, reason=failure)
+            result.observer_failure = failure
+            return result
         result.convergence = await cluster.converged(timeout_s=_CONVERGENCE_TIMEOUT_S)
         if not result.convergence.ok and result.convergence.digests:
             from workbench.inspection.locating import locate
@@ -134,6 +155,30 @@ async def _replay(path: Path, config: ClusterConfig, transactions: int, tell: Te
             tell(transactions / (transactions + 1), "locating what differs")
             result.divergence = await locate(cluster, result.convergence)
         return result
+
+
+def _shown(digest: str) -> str:
+    from workbench.storage.base import LEFT_OUT
+
+    return "left out" if digest.startswith(LEFT_OUT) else digest[:12]
+
+
+async def _why_not_following(cluster: Cluster, observer: str) -> str:
+    """Wait until `observer` has applied everything: the empty string; or why it cannot."""
+    from workbench.cluster.status import DOWN
+
+    deadline = time.monotonic() + _CONVERGENCE_TIMEOUT_S
+    while time.monotonic() < deadline:
+        statuses = await cluster.replicas()
+        status = next(one for one in statuses if one.name == observer)
+        if status.role == DOWN:
+            return status.reason
+        if diverged := status.notes.get("diverged", ""):
+            return f"{observer} has diverged: {diverged}"
+        if status.applied >= max(one.last for one in statuses):
+            break
+        await asyncio.sleep(_POLL_S)
+    return ""
 
 
 def _is_noise(statement: ScriptStatement) -> bool:
@@ -149,7 +194,14 @@ def _placed(error: WorkbenchError, path: Path, transaction: ScriptTransaction, d
     return type(error)(f"{path}:{transaction.line}: {where}{error.message}", hint=hint)
 
 
+def _verdict(result: _Result) -> bool | None:
+    """Whether all replicas hold the same rows; None when that could not be found out."""
+    known = result.convergence.digests or result.observer_failure
+    return result.convergence.ok if known else None
+
+
 def _document(path: Path, config: ClusterConfig, result: _Result) -> dict[str, Any]:
+    from workbench.cluster.status import left_out
     from workbench.commands.divergence_text import divergence_document
 
     report = result.convergence
@@ -157,6 +209,9 @@ def _document(path: Path, config: ClusterConfig, result: _Result) -> dict[str, A
         "file": str(path),
         "log_format": config.log_format,
         "followers": config.followers,
+        "engine": result.engine,
+        "observer": result.observer or None,
+        "left_out": left_out(report.digests.get(result.observer, {})),
         "ack": str(config.ack),
         "directory": str(config.directory) if config.directory else None,
         "broker": result.broker,
@@ -166,7 +221,7 @@ def _document(path: Path, config: ClusterConfig, result: _Result) -> dict[str, A
         "rows_changed": result.changes,
         "skipped": result.skipped,
         "seconds": round(result.seconds, 6),
-        "converged": report.ok if report.digests else None,
+        "converged": _verdict(result),
         "reason": report.reason,
         "divergence": divergence_document(result.divergence) if result.divergence else None,
         "positions": {name: {"term": at.term, "index": at.index} for name, at in report.positions.items()},
@@ -175,6 +230,7 @@ def _document(path: Path, config: ClusterConfig, result: _Result) -> dict[str, A
 
 
 def _print(path: Path, config: ClusterConfig, result: _Result) -> None:
+    from workbench.cluster.status import left_out
     from workbench.commands.terminal import console, make_table, plain, shown_path
 
     screen = console()
@@ -192,14 +248,20 @@ def _print(path: Path, config: ClusterConfig, result: _Result) -> None:
         kept = shown_path(config.directory)
         screen.print(plain(f"the cluster's files are kept in {kept}: workbench log show {kept}"), soft_wrap=True)
     report = result.convergence
+    if result.observer_failure:
+        screen.print(plain(f"DIVERGED: {result.observer_failure}"), soft_wrap=True)
+        return
     if not report.digests:
         screen.print(plain(f"unknown: the replicas could not be compared: {report.reason}"), soft_wrap=True)
         return
     names = list(report.digests)
-    table = make_table("Digest of each table", [("table", "left"), *((name, "left") for name in names)])
+    headings = ["table", *(f"{name} ({result.engine})" if name == result.observer else name for name in names)]
+    table = make_table("Digest of each table", [(heading, "left") for heading in headings])
     for name in sorted({name for tables in report.digests.values() for name in tables}):
-        table.add_row(plain(name), *(report.digests[replica].get(name, "absent")[:12] for replica in names))
+        table.add_row(plain(name), *(_shown(report.digests[replica].get(name, "absent")) for replica in names))
     screen.print(table)
+    for name, why in left_out(report.digests.get(result.observer, {})).items():
+        screen.print(plain(f"{result.observer} leaves out {name}: {why}"), soft_wrap=True)
     equal = f"all {len(names)} replicas hold the same rows"
     screen.print(plain(f"converged: {equal}" if report.ok else f"DIVERGED: {report.reason}"), soft_wrap=True)
     if result.divergence is not None:
