@@ -22,6 +22,8 @@ import apsw
 from workbench.log_formats.base import INTERNAL_PREFIX, run
 from workbench.log_formats.table_shapes import quoted
 
+_COLUMNS_MAX = 1_999  # besides the rowid
+
 _VISIBLE = f"""t.schema = 'main' AND t.type = 'table'
         AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND t.name NOT GLOB '{INTERNAL_PREFIX}*'"""
 
@@ -165,6 +167,8 @@ def guards(table: Table) -> list[tuple[str, str]]:
 def schema_refusal(connection: apsw.Connection, tables: dict[str, Table]) -> str:
     """Why rows could not be captured under this schema, or the empty string."""
     for table in tables.values():
+        if table.is_by_rowid and len(table.stored) > _COLUMNS_MAX:
+            return f"{table.name} has {len(table.stored)} columns and no primary key: at most {_COLUMNS_MAX} then"
         if (table.is_whole or not table.key) and not table.without_rowid and not table.rowid:
             return f"the columns of {table.name} hide its rowid, by which its rows would be known (rename one of them)"
         if (table.is_whole or table.is_by_rowid) and table.has_unique_expression:

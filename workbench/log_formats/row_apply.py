@@ -27,7 +27,7 @@ from workbench.errors import CodecError, DivergedError
 from workbench.log_formats.base import NO_DIVERGENCE, diverged, set_enforcement
 from workbench.log_formats.image_capture import drop_triggers
 from workbench.log_formats.key_kinds import Table, read_tables
-from workbench.log_formats.parking import apply_parked
+from workbench.log_formats.parking import WIDE_COLUMNS, apply_parked
 from workbench.log_formats.row_images import ImageWriter, check_images
 from workbench.log_formats.row_parts import Changes, Part, RowImages, SchemaChange, Sequences
 from workbench.log_formats.table_shapes import Shape, has_virtual_tables, table_shapes, unique_tables
@@ -114,9 +114,9 @@ class RowApplier:
             conflicts.append(f"{change.op} on table {change.name}, {_values(change):.120}: {what}")
             return apsw.SQLITE_CHANGESET_ABORT
 
-        updates = self._check_shapes(changeset)
+        updates, wide = self._check_shapes(changeset)
         try:
-            if max(updates.values(), default=0) <= _TRIED_MAX:
+            if not wide and max(updates.values(), default=0) <= _TRIED_MAX:
                 try:
                     apsw.Changeset.apply(changeset, self._connection, conflict=note)
                     return
@@ -124,7 +124,7 @@ class RowApplier:
                     if not updates or reasons != [apsw.SQLITE_CHANGESET_CONSTRAINT]:
                         raise
             tables = self._learn_tables()
-            apply_parked(self._connection, changeset, [tables[name] for name in updates], note)
+            apply_parked(self._connection, changeset, [tables[name] for name in {*updates, *wide}], note)
         except NO_DIVERGENCE:
             raise
         except (apsw.Error, UnicodeDecodeError) as error:
@@ -135,12 +135,16 @@ class RowApplier:
                 ) from error
             raise diverged("apply a changeset", error) from error
 
-    def _check_shapes(self, changeset: bytes) -> dict[str, int]:
-        """Raise unless every change fits a table. How many rows are updated in each table with UNIQUE indexes."""
+    def _check_shapes(self, changeset: bytes) -> tuple[dict[str, int], set[str]]:
+        """Raise unless every change fits a table.
+
+        Returns how many rows are updated in each table with UNIQUE indexes, and the tables of very many columns.
+        """
         shapes = self._learn_schema()
         name = None
         is_unique = False
         updates: dict[str, int] = {}
+        wide: set[str] = set()
         try:
             for change in apsw.Changeset.iter(changeset):
                 if change.name != name:
@@ -151,11 +155,13 @@ class RowApplier:
                             f" {sorted(change.pk_columns)}: this replica has no such table"
                         )
                     is_unique = name in self._unique
+                    if change.column_count > WIDE_COLUMNS:
+                        wide.add(name)
                 if is_unique and change.op == "UPDATE":
                     updates[name] = updates.get(name, 0) + 1
         except (apsw.Error, UnicodeDecodeError) as error:
             raise CodecError(f"not a changeset: {error}") from error
-        return updates
+        return updates, wide
 
     def _apply_schema_change(self, sql: str) -> None:
         self.schema_changed()

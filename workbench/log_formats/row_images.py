@@ -45,12 +45,21 @@ def read_images(cursor: apsw.Cursor, table: Table, condition: str, values: Seque
 
 
 def _text(value: Any, kind: str) -> Any:
-    if kind != "text":
-        return value
+    return as_text(value) if kind == "text" else value
+
+
+def as_text(raw: bytes) -> str | list[bytes]:
+    """The bytes of a text as an image holds them."""
     try:
-        return value.decode()
+        return raw.decode()
     except UnicodeDecodeError:
-        return [value]
+        return [raw]
+
+
+def insert_image(cursor: apsw.Cursor, table: str, columns: Sequence[str], image: Image) -> None:
+    """Insert one row; `table` and `columns` are quoted."""
+    places = ", ".join("CAST(? AS TEXT)" if isinstance(value, list) else "?" for value in image)
+    cursor.execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", bound(image))
 
 
 class ImageWriter:
@@ -73,10 +82,9 @@ class ImageWriter:
                 )
         for identity in self._find(part.removed):
             self._cursor.execute(f"DELETE FROM {self._name} WHERE {self._is_identity}", identity)
+        columns = [quoted(name) for name in self._table.stored]
         for image in part.added:
-            places = ", ".join("CAST(? AS TEXT)" if isinstance(value, list) else "?" for value in image)
-            columns = ", ".join(quoted(name) for name in self._table.stored)
-            self._cursor.execute(f"INSERT INTO {self._name} ({columns}) VALUES ({places})", _bound(image))
+            insert_image(self._cursor, self._name, columns, image)
 
     @property
     def _is_identity(self) -> str:
@@ -143,5 +151,6 @@ def check_images(images: Iterable[Image]) -> None:
                 raise CodecError("an image of a row holds an integer outside of 64 bits")
 
 
-def _bound(image: Image) -> list[Any]:
+def bound(image: Sequence[Any]) -> list[Any]:
+    """Values to bind, where each place of a text that is not UTF-8 stands in a CAST."""
     return [value[0] if isinstance(value, list) else value for value in image]

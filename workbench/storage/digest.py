@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import apsw
@@ -79,11 +79,15 @@ def table_digest(cursor: apsw.Cursor, table: str) -> str:
     try:
         return rows_digest(cursor.execute(f"SELECT {', '.join(columns)} {source}"))
     except UnicodeDecodeError:
-        typed = ", ".join(
-            f"typeof({name}), CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END"
-            for name in columns
-        )
-        return rows_digest(cursor.execute(f"SELECT {typed} {source}"))
+        return rows_digest(_typed_rows(cursor.connection, columns, source))
+
+
+def _typed_rows(connection: apsw.Connection, columns: list[str], source: str) -> Iterator[tuple[Any, ...]]:
+    """Rows with the type before each value, and texts as blobs. Read in two: SQLite returns 2,000 columns at most."""
+    kinds = connection.execute(f"SELECT {', '.join(f'typeof({name})' for name in columns)} {source}")
+    raw = ", ".join(f"CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END" for name in columns)
+    for kind, row in zip(kinds, connection.execute(f"SELECT {raw} {source}"), strict=True):
+        yield tuple(chain.from_iterable(zip(kind, row, strict=True)))
 
 
 def hashed_columns(cursor: apsw.Cursor, table: str) -> tuple[list[str], list[str]]:
