@@ -94,12 +94,16 @@ class Capture(Protocol):
 class Watch(Protocol):
     """What a log format may want besides: to know what is unsafe, and to stand around each statement on the leader.
 
-    In the order of the calls: `begin`, then for each statement `before_statement`, its run, `after_statement`. Each may
-    raise `StatementError`, which refuses the transaction.
+    In the order of the calls: `begin`, then for each statement `before_examination` if its text is new,
+    `before_statement`, its run, `after_statement`. Each may raise `StatementError`, which refuses the transaction.
     """
 
     def begin(self, statements: Sequence[Statement]) -> None:
         """The savepoint of a client transaction is open; it has these statements."""
+        ...
+
+    def before_examination(self) -> None:
+        """EXPLAIN of the statement that comes next will run."""
         ...
 
     def before_statement(self, facts: StatementFacts) -> None:

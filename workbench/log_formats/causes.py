@@ -81,6 +81,8 @@ class Examination:
     """It may store several rows, some with a rowid that it was given and some with a generated one."""
     touches_virtual: bool = False
     """It reads or writes a virtual table, whose own tables depend on more than the rows."""
+    defers_keys: bool = False
+    """It may leave a deferred foreign key violated for a later statement to mend."""
 
 
 SAFE = Examination()

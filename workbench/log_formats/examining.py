@@ -45,6 +45,7 @@ class Examiner:
             self._sets_rowids,
             self._mixes_rowids,
             self._touches_virtual,
+            any(program.defers_keys for program in self._programs),
         )
 
     # What the parts report

@@ -16,12 +16,15 @@ import apsw
 
 from workbench.config import LogFormatName
 from workbench.errors import CodecError, StatementError
-from workbench.log_formats.base import StatementFacts
+from workbench.log_formats.base import INTERNAL_PREFIX, StatementFacts
 from workbench.log_formats.causes import REASONS, Cause, Unsafe
 from workbench.log_formats.full_tables import FullTables, full
 from workbench.log_formats.pinning import Clock, Counters, Draws
 from workbench.log_formats.statement import Pin, decode_body, encode_body, replay
 from workbench.protocol.values import Statement
+
+_SAVEPOINT = f"SAVEPOINT {INTERNAL_PREFIX}replay"
+_RELEASE = f"RELEASE {INTERNAL_PREFIX}replay"
 
 CLOCK_ASKED = Unsafe(Cause.TIME, "a date function", "it was given 'now': " + REASONS[Cause.TIME], pinnable=True)
 
@@ -81,6 +84,9 @@ class GuardedFormat:
         self._time_ms = None
         self._written = 0
 
+    def before_examination(self) -> None:
+        self._counters.keep()
+
     def before_statement(self, facts: StatementFacts) -> None:
         self._clock.asked = False
         if facts.reads_only:
@@ -95,6 +101,7 @@ class GuardedFormat:
     def after_statement(self, facts: StatementFacts) -> None:
         if facts.reads_only:
             return
+        self._counters.written()
         if self._clock.asked:
             if not self._pins_unsafe:
                 raise StatementError(sentence(CLOCK_ASKED))
@@ -137,6 +144,7 @@ class GuardedFormat:
         pins = {pin.transaction: pin for pin in decoded.pins}
         for number, statements in enumerate(decoded.transactions):
             pin = pins.get(number)
+            execute(_SAVEPOINT)  # as on the leader: FTS5 writes when one ends, and that counts
             self._connection.set_last_insert_rowid(0)
             self._counters.begin()
             self._draws.begin(pin.seed if pin else b"")
@@ -145,6 +153,7 @@ class GuardedFormat:
             for place, call in enumerate(statements):
                 self._draws.begin_statement(place)
                 replay(execute, texts[call.text], call.parameters)
+            execute(_RELEASE)
             self._clock.run_freely()
 
     def undo(self, body: bytes) -> bool:

@@ -2,8 +2,9 @@
 
 It is the format `mixed`, and the policy `mixed` of the format `statement`. Rules:
 
-- A statement is unsafe here also when it only may be (a date function with an argument that is no constant), and when
-  it touches a virtual table: the tables behind one depend on when it was written, not only on what.
+- A statement is unsafe here also when it only may be (a date function with an argument that is no constant), when it
+  touches a virtual table (the tables behind one depend on when it was written, not only on what), and when it may leave
+  a deferred foreign key violated (rows that mend it would not be counted).
 - Rows are taken before the next statement that travels as SQL runs, since a changeset reads present values. Unsafe
   transactions of one statement each that follow each other share one changeset.
 - Followers execute statements with triggers and foreign keys on, and apply rows with both off.
@@ -21,7 +22,7 @@ from workbench.errors import CodecError, StatementError
 from workbench.log_formats.base import INTERNAL_PREFIX, StatementFacts, run, set_enforcement
 from workbench.log_formats.full_tables import FullTables
 from workbench.log_formats.guarded import CLOCK_ASKED, sentence
-from workbench.log_formats.pinning import Clock
+from workbench.log_formats.pinning import Clock, Counters
 from workbench.log_formats.row_apply import RowApplier
 from workbench.log_formats.row_capture import RowCapture
 from workbench.log_formats.row_parts import Part
@@ -42,6 +43,7 @@ class MixedFormat:
         self._name = name
         self._capture = RowCapture(connection)
         self._applier = RowApplier(connection)
+        self._counters = Counters(connection)
         self._full = FullTables(connection)
         self._accepted: list[Sequence[Statement]] = []
         self._rows: list[Rows] = []
@@ -88,6 +90,7 @@ class MixedFormat:
             self._full.forget()
 
     def begin(self, statements: Sequence[Statement]) -> None:
+        self._counters.begin()
         if len(statements) > 1:
             self._separate = True
             self._take()
@@ -95,6 +98,9 @@ class MixedFormat:
         self._savepoint = False
         if self._separate:
             self._rows_before = self._rows[:]
+
+    def before_examination(self) -> None:
+        self._counters.keep()
 
     def before_statement(self, facts: StatementFacts) -> None:
         self._clock.asked = False
@@ -116,6 +122,7 @@ class MixedFormat:
         if self._savepoint:
             self._cursor.execute(_RELEASE)
             self._savepoint = False
+        self._counters.written()
         self._travels.append(not self._captures)
         if self._captures:
             if facts.examination.sets_rowids:
@@ -169,7 +176,7 @@ class MixedFormat:
 
     def _needs_rows(self, facts: StatementFacts) -> bool:
         examination = facts.examination
-        if examination.unsafe or examination.perhaps or examination.touches_virtual:
+        if examination.unsafe or examination.perhaps or examination.touches_virtual or examination.defers_keys:
             return True
         return any(map(self._full.is_full, examination.generates))
 

@@ -135,20 +135,38 @@ class Draws:
 
 
 class Counters:
-    """`changes()` and `total_changes()` of one connection, counted from the beginning of the client transaction."""
+    """`changes()` and `total_changes()` of one connection, counted from the beginning of the client transaction.
+
+    EXPLAIN of a statement that writes sets SQLite's own `changes()` to 0, so what it was is kept meanwhile.
+    """
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
         self._before = 0
+        self._kept: tuple[int, int] | None = None
         connection.create_scalar_function("changes", self._changes, 0, flags=apsw.SQLITE_INNOCUOUS)
         connection.create_scalar_function("total_changes", self._total_changes, 0, flags=apsw.SQLITE_INNOCUOUS)
 
     def begin(self) -> None:
         """A client transaction begins."""
         self._before = self._connection.total_changes()
+        self._kept = None
+
+    def keep(self) -> None:
+        """A statement will be examined."""
+        self._kept = (self._connection.total_changes(), self._connection.changes())
+
+    def written(self) -> None:
+        """A statement that writes has ended."""
+        self._kept = None
 
     def _changes(self, *_none: Any) -> int:
-        return self._connection.changes() if self._total_changes() else 0
+        total = self._connection.total_changes()
+        if total == self._before:
+            return 0
+        if self._kept is not None and self._kept[0] == total:
+            return self._kept[1]
+        return self._connection.changes()
 
     def _total_changes(self, *_none: Any) -> int:
         return self._connection.total_changes() - self._before

@@ -81,6 +81,11 @@ class Program:
         """Name of the trigger, empty for the statement itself and for a foreign key action."""
         return self.operations[0].p4.removeprefix("-- TRIGGER ") if self.operations else ""
 
+    @property
+    def defers_keys(self) -> bool:
+        """Whether it counts violations of deferred foreign keys."""
+        return any(operation.name == "FkCounter" and operation.p1 for operation in self.operations)
+
     def segments(self, text: str) -> list[Segment]:
         """The statements of a trigger; or the whole program as one statement `text`."""
         end = len(self.operations)

@@ -190,7 +190,7 @@ class ClientPolicy:
             and {apsw.SQLITE_CREATE_TABLE, apsw.SQLITE_SELECT} <= self._seen
             and apsw.SQLITE_CREATE_VTABLE not in self._seen,
             columns=tuple(column[0] for column in cursor.get_description()),
-            examination=SAFE if reads_only or self._watch is None else self._examine(text),
+            examination=SAFE if reads_only or self._watch is None else self._examine(text, self._watch),
         )
         if self._read_only and not reads_only:
             raise _writes(keyword)
@@ -211,8 +211,9 @@ class ClientPolicy:
             self._watch.before_statement(facts)
             self._watching = True
 
-    def _examine(self, text: str) -> Examination:
+    def _examine(self, text: str, watch: Watch) -> Examination:
         self._watching = False
+        watch.before_examination()
         examination = examine_compiled(self._connection, text, self._actions)
         self._watching = True
         return examination
