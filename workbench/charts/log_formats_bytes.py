@@ -174,9 +174,9 @@ def bytes_alt(run: RunFolder) -> str:
         if len(shown):
             first, last = shown.iloc[0], shown.iloc[-1]
             parts.append(
-                f"{log_format}: {number(first['body_bytes'])} bytes for {_count(first['rows'])} rows, "
+                f"{log_format}: {number(first['body_bytes'])} bytes for {_rows(first['rows'])}, "
                 f"{number(last['body_bytes'])} bytes and {_time(last['follower_us'])} of a follower's time for "
-                f"{_count(last['rows'])}"
+                f"{_rows(last['rows'])}"
             )
     crossings = [
         f"{_CARRIES[row.smaller]} {_ships(row.smaller)} less than rows from {_count(row.from_rows)} rows on"
@@ -293,6 +293,10 @@ def _conditions(run: RunFolder) -> list[str]:
 
 def _count(value: float) -> str:
     return f"{value:,.0f}"
+
+
+def _rows(value: float) -> str:
+    return f"{_count(value)} {'row' if value == 1 else 'rows'}"
 
 
 def _rows_words(value: float) -> str:
