@@ -75,6 +75,31 @@ def test_an_open_order_cannot_be_pinned(call: Callable) -> None:
     assert verdicts(document) == {**UNSAFE, "statement pin": "refused"}
 
 
+def test_a_table_whose_largest_rowid_is_taken(call: Callable, tmp_path: Path) -> None:
+    (tmp_path / "full.sql").write_text(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, x); INSERT INTO t VALUES (9223372036854775807, 1);"
+    )
+    document = explained(call, "INSERT INTO t (x) VALUES (1)", "--schema", "full.sql")
+    assert [one["cause"] for one in document["causes"]] == ["random_rowid"]
+    assert verdicts(document) == {**UNSAFE, "statement pin": "refused"}
+
+
+def test_a_value_that_asks_for_the_time_when_it_is_used(call: Callable, tmp_path: Path) -> None:
+    for name, value, causes in (("now", "now", ["time"]), ("then", "2000-01-01", [])):
+        (tmp_path / f"{name}.sql").write_text(f"CREATE TABLE t (x, y); INSERT INTO t VALUES ('{value}', 0);")
+        document = explained(call, "UPDATE t SET y = datetime(x)", "--schema", f"{name}.sql")
+        assert [one["cause"] for one in document["causes"]] == causes
+        assert verdicts(document) == (UNSAFE if causes else dict.fromkeys(UNSAFE, "equal"))
+
+
+def test_equal_replicas_do_not_make_an_unsafe_statement_safe(call: Callable) -> None:
+    sql = "INSERT INTO t(x) VALUES (sqlite_version())"
+    document = explained(call, sql)
+    assert [one["cause"] for one in document["causes"]] == ["engine"]
+    assert verdicts(document)["statement allow"] == "equal"
+    assert "equal only here" in call("explain", sql).out
+
+
 def test_a_safe_statement_is_equal_everywhere(call: Callable) -> None:
     document = explained(call, "UPDATE t SET x = x + 1 WHERE id = 2")
     assert (document["safe"], document["causes"], document["changes"]) == (True, [], 1)

@@ -112,7 +112,7 @@ def _print_outcomes(screen: Console, explanation: Explanation) -> None:
         sizes = (
             ("", "", "") if one.refused else (f"{one.body_bytes:,}", f"{one.beyond_bytes:+,}", f"{one.entry_bytes:,}")
         )
-        table.add_row(name, _verdict(one), *sizes, plain(_story(one)))
+        table.add_row(name, _verdict(one), *sizes, plain(_story(one, unsafe=bool(explanation.causes))))
     screen.print(table)
 
 
@@ -124,13 +124,15 @@ def _verdict(one: Outcome) -> str:
     return "[green]equal[/green]" if one.agrees else "[red]DIFFERS[/red]"
 
 
-def _story(one: Outcome) -> str:
+def _story(one: Outcome, *, unsafe: bool) -> str:
     from workbench.commands.entry_text import content_lines
 
     if one.refused:
         return f"the leader refuses it: {one.refused}"
     lines = content_lines(one.content, _LINES_SHOWN)
     lines.append(f"→ {follower_does(one)}")
+    if unsafe and one.agrees and one.unsafe == "allow":
+        lines.append("→ equal only here: other rows, another moment or another version of SQLite may make them differ")
     if one.not_applied:
         lines.append(f"→ {one.not_applied}")
     for difference in one.differences:

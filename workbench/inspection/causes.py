@@ -7,15 +7,28 @@ from collections.abc import Sequence
 import apsw
 
 from workbench.log_formats.causes import Unsafe
-from workbench.log_formats.nondeterminism import analyse
+from workbench.log_formats.full_tables import FullTables, full
+from workbench.log_formats.nondeterminism import examine
+
+
+def examined(connection: apsw.Connection, sql: str) -> tuple[tuple[Unsafe, ...], tuple[Unsafe, ...]]:
+    """The causes under the present schema and rows, and those that only the values decide when it runs.
+
+    Raises `apsw.Error`, `UnicodeDecodeError`.
+    """
+    examination = examine(connection, sql)
+    tables = FullTables(connection)
+    random_keys = tuple(full(table) for table in examination.generates if tables.is_full(table))
+    return (*examination.unsafe, *random_keys), examination.perhaps
 
 
 def unsafe_causes(connection: apsw.Connection, sql: str) -> tuple[Unsafe, ...]:
-    """The causes of an unsafe statement under the present schema; none for any other."""
+    """Why a statement that made rows differ is unsafe; nothing for a safe one."""
     try:
-        return analyse(connection, sql)
+        certain, perhaps = examined(connection, sql)
     except (apsw.Error, UnicodeDecodeError):
         return ()  # such as a table that the statement itself has dropped, or text that is none
+    return certain or perhaps
 
 
 def cause_of(unsafe: Sequence[Unsafe], table: str, column: str) -> Unsafe | None:

@@ -21,14 +21,15 @@ import apsw
 
 from workbench.config import LogFormatName, UnsafePolicy
 from workbench.errors import ConfigurationError, StatementError, WorkbenchError
+from workbench.inspection.causes import examined
 from workbench.inspection.column_names import ColumnNames
 from workbench.inspection.comparing import RowDifference, all_same
 from workbench.inspection.compiling import compile_only
 from workbench.inspection.guessing import guess_schema
 from workbench.inspection.pairs import LateClock, Pair, Tried
 from workbench.inspection.value_text import literal, pairs
+from workbench.log_formats.causes import Unsafe
 from workbench.log_formats.describing import Described, iterate
-from workbench.log_formats.nondeterminism import analyse
 from workbench.log_formats.programs import NO_BINDINGS
 from workbench.log_formats.wal_rows import RowReader
 from workbench.protocol.values import Entry, Statement
@@ -134,13 +135,15 @@ def explain(sql: str, schema: Path | None = None) -> Explanation:
     clock = LateClock()
     try:
         with tempfile.TemporaryDirectory(prefix="workbench-explain-") as name:
-            causes, reads_only = _analyse(statements, prepared, schema)
+            causes, perhaps, reads_only = _analyse(statements, prepared, schema)
             if reads_only:
                 _read_all(Path(name), statements, prepared)
             else:
                 outcomes, changes = _try_all(Path(name), statements, prepared, clock)
     finally:
         clock.unregister()
+    if any(one.refused for one in outcomes if one.unsafe == "refuse"):
+        causes = causes or perhaps  # the values have decided
     return Explanation(
         statements=statements,
         assumed=assumed,
@@ -168,12 +171,14 @@ def split(sql: str) -> tuple[str, ...]:
 
 def _analyse(
     statements: Sequence[str], prepared: Sequence[_Prepared], schema: Path | None
-) -> tuple[tuple[CauseFound, ...], bool]:
-    """The causes of all statements, each under the schema that it meets, and whether all of them only read."""
+) -> tuple[tuple[CauseFound, ...], tuple[CauseFound, ...], bool]:
+    """The causes of all statements, each under the schema that it meets; those that only values decide; and whether all
+    of them only read."""
     connection = apsw.Connection(":memory:")
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, 1)
     connection.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
     found: list[CauseFound] = []
+    perhaps: list[CauseFound] = []
     reads_only = True
     try:
         for transaction in prepared:
@@ -181,10 +186,9 @@ def _analyse(
                 _run(connection, sql, transaction.place)
         for sql in statements:
             reads_only = _only_reads(connection, sql) and reads_only
-            found += [
-                CauseFound(statement=sql, cause=str(one.cause), what=one.what, reason=one.reason, pinnable=one.pinnable)
-                for one in analyse(connection, sql)
-            ]
+            certain, possible = examined(connection, sql)
+            found += [_cause_found(sql, one) for one in certain]
+            perhaps += [_cause_found(sql, one) for one in possible]
             if len(statements) > 1:
                 with contextlib.suppress(StatementError):  # the real execution says it
                     _run(connection, sql, "")
@@ -196,7 +200,11 @@ def _analyse(
         ) from error
     finally:
         connection.close()
-    return tuple(found), reads_only
+    return tuple(found), tuple(perhaps), reads_only
+
+
+def _cause_found(sql: str, one: Unsafe) -> CauseFound:
+    return CauseFound(statement=sql, cause=str(one.cause), what=one.what, reason=one.reason, pinnable=one.pinnable)
 
 
 def _run(connection: apsw.Connection, sql: str, place: str) -> None:
