@@ -300,7 +300,9 @@ def _rows(value: float) -> str:
 
 
 def _rows_words(value: float) -> str:
-    return f"{value / 1e6:g} M" if value >= 1e6 else f"{value:,.0f}"
+    if value >= 1e6:
+        return f"{value / 1e6:g} M"
+    return f"{value / 1e3:g} k" if value >= 1e4 else f"{value:,.0f}"
 
 
 def _time(value_us: float) -> str:

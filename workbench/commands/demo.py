@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from workbench.results import RunFolder
 
 _SIZES: dict[str, dict[str, Any]] = {
-    "log_formats": {"duration_s": 1.0, "parts": "load,costs,unsafe"},
+    "log_formats": {"parts": "load,costs,unsafe"},
     "write_latency": {"ack": "async,semi_sync:1,quorum,sync", "follower_delay_ms": "20", "duration_s": 0.8},
     "stale_reads": {"follower_delay_ms": "0,40", "duration_s": 0.8},
 }
