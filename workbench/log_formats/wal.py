@@ -66,10 +66,15 @@ def encode_body(page_size: int, database_pages: int, pages: dict[int, bytes]) ->
     return _encode((page_size, database_pages, sorted(pages.items())))
 
 
-def decode_body(body: bytes, page_size: int) -> WalBody:
-    """Read a body for a database with pages of `page_size` bytes. Raises `CodecError` or `DivergedError`."""
+def decode_body(body: bytes, page_size: int | None) -> WalBody:
+    """Read a body for a database with pages of `page_size` bytes, of any size for `None`.
+
+    Raises `CodecError` or `DivergedError`.
+    """
     decoded = _decode_structure(body)
-    if decoded.page_size != page_size:
+    if page_size is None:
+        page_size = decoded.page_size
+    elif decoded.page_size != page_size:
         raise DivergedError(
             f"pages of {decoded.page_size} bytes do not fit a database with pages of {page_size}",
             hint="all replicas of a WAL cluster need the same page size",

@@ -69,7 +69,7 @@ def open_store(
     files = LocalFiles() if files is None else files
     files.make_directory(directory)
     if log_format == "wal":
-        return WalStore(directory, limits, page_size, files)
+        return WalStore(directory, limits, page_size, files, layout_check=layout_check)
     if (directory / POSITION_NAME).exists():
         raise ConfigurationError(
             f"{directory} holds a database of the wal log format, not {log_format}",

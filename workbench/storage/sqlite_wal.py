@@ -12,6 +12,8 @@ The replication log is the truth and SQLite's `-wal` is scratch: opening deletes
   lies between.
 - SQLite notices page writes only after RESET_CACHE, which is a silent no-op while a transaction is open.
 - A copy of the main file is made while commits go to the `-wal`; pages that a follower writes are copied again.
+- Without `layout_check`, images of another size are written where pages of this database's size would be, which ruins
+  it; reads then say so.
 - A rewind cuts frames off the `-wal`, if it goes back no further than to what the main file holds.
 - A connection that has written frames remembers the size of its `-wal` for good: a leader that steps down checkpoints,
   closes, deletes it and opens anew.
@@ -35,7 +37,7 @@ from workbench.storage.alone import VACUUM, run_alone
 from workbench.storage.base import Execution, QueryResult
 from workbench.storage.client_policy import one_line
 from workbench.storage.database_copy import WAL_BYTES_MAX, CopyRefused, DatabaseCopy
-from workbench.storage.digest import database_digest, page_digests
+from workbench.storage.digest import SCHEMA_KEY, database_digest, page_digests
 from workbench.storage.files import Files, OpenFile
 from workbench.storage.groups import GroupRunner, refusals, refuse_all, too_long
 from workbench.storage.sqlite_connection import check_follows, checkpoint, not_applied, open_connection
@@ -51,12 +53,15 @@ PERSIST_ENTRIES = 20_000
 class WalStore:
     """`Store` for the WAL format."""
 
-    def __init__(self, directory: Path, limits: Limits, page_size: int, files: Files) -> None:
+    def __init__(
+        self, directory: Path, limits: Limits, page_size: int, files: Files, *, layout_check: bool = True
+    ) -> None:
         self._files = WalFiles(directory, page_size, files)
         self._path = self._files.database
         self._wal_path = self._files.wal
         self._limits = limits
         self._page_size = page_size
+        self._is_careless = not layout_check
         self._durable_applied = self._applied = self._files.find_or_create()
         self._in_main_file = self._applied
         """The last entry of which the main file has something, be it durable or not; the `-wal` may have more."""
@@ -135,7 +140,7 @@ class WalStore:
         for entry in entries:
             if entry.changes_data:
                 try:
-                    body = decode_body(entry.body, self._page_size)
+                    body = decode_body(entry.body, None if self._is_careless else self._page_size)
                 except CodecError as error:
                     raise not_applied(entry, error) from error
                 if body.database_pages:
@@ -184,13 +189,20 @@ class WalStore:
 
     def query(self, statement: Statement) -> QueryResult:
         self._check_idle()
-        return self._runner.query(statement)
+        try:
+            return self._runner.query(statement)
+        except StorageError as error:
+            if self._is_careless:
+                return QueryResult(error=error.message)
+            raise
 
     def digest(self) -> dict[str, str]:
         self._check_idle()
         try:
             return database_digest(self._connection)
         except apsw.Error as error:
+            if self._is_careless:
+                return {SCHEMA_KEY: f"the database cannot be read: {one_line(error)}"}
             raise StorageError(f"{self._path} cannot be read: {one_line(error)}") from error
 
     def page_digest(self) -> tuple[str, ...]:
@@ -300,8 +312,15 @@ class WalStore:
         self._connection.file_control("main", apsw.SQLITE_FCNTL_RESET_CACHE, 0)
         if 1 in pages and (version := schema_version(pages[1])) != self._schema_version:
             self._schema_version = version
-            self._runner.reload_schema()
+            self._reload_schema()
         self._unsynced_bytes += len(numbers) * size
+
+    def _reload_schema(self) -> None:
+        try:
+            self._runner.reload_schema()
+        except apsw.Error as error:
+            if not self._is_careless:
+                raise StorageError(f"{self._path} cannot be read: {one_line(error)}") from error
 
     # Files
 
