@@ -6,12 +6,15 @@ database says which entry it is at, and what the replication log holds behind th
 - Under the logical format, rows are what travels: see `duckdb_logical.py`. Under the formats that carry SQL, the SQL is
   executed as it is: see `duckdb_statements.py`.
 - It makes no snapshots of its own: another replica could not use them. It begins with a leader's (`duckdb_restore.py`).
-- After an error everything is as it was before the call.
+- Entries wait a moment for others before they are brought in together. Whoever reads sees them; a crash leaves them to
+  the log. One that does not fit may be found then only: `apply` raises it when it is called next.
+- After an error the database is as it was committed last, and `applied` says so.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -27,13 +30,17 @@ from workbench.storage.database_copy import CopyRefused, DatabaseCopy
 from workbench.storage.duckdb_connection import DATABASE_NAME, Connection, Error, connect, reason
 from workbench.storage.duckdb_digest import own_tables_digest, tables_digest
 from workbench.storage.duckdb_logical import Tables
-from workbench.storage.duckdb_pages import PagesStore
+from workbench.storage.duckdb_pages import UNREADABLE, PagesStore
 from workbench.storage.duckdb_reads import Reader
 from workbench.storage.duckdb_rows import SCHEMA, DivergedRow
 from workbench.storage.duckdb_statements import Statements
 from workbench.storage.files import Files
 from workbench.storage.sqlite_connection import check_follows
 
+_WAITING_MAX = 2_000
+_LINGER_S = 0.1
+"""A commit costs milliseconds, and a statement one, however many rows it has: so entries wait for each other so long. A
+read or a digest does not find them waiting."""
 _FAILED = (Error, apsw.Error, OSError, RuntimeError, ValueError, OverflowError)
 
 _logger = logging.getLogger(__name__)
@@ -66,8 +73,13 @@ class DuckDBStore:
         self.tables = Tables(self._connection)
         self._statements = Statements(self._connection)
         self._reader = Reader(self._connection, limits)
+        self._is_open = False
+        self._waiting = 0
+        """Entries that were noted, and are not committed."""
+        self._waits_since_s = 0.0
+        self._failure: CodecError | DivergedError | None = None
         try:
-            self._applied = self._prepare(directory)
+            self._applied = self._noted = self._prepare(directory)
         except _FAILED as error:
             self._connection.close()
             raise StorageError(f"cannot open {self._path}: {reason(error)}") from error
@@ -77,7 +89,7 @@ class DuckDBStore:
 
     @property
     def applied(self) -> Position:
-        return self._applied
+        return self._noted
 
     @property
     def _holds_rows(self) -> bool:
@@ -105,22 +117,45 @@ class DuckDBStore:
     def apply(self, entries: Sequence[Entry]) -> None:
         if not entries:
             return
-        check_follows(self._applied, entries, self._name)
+        if self._failure is not None:
+            raise self._failure
+        check_follows(self._noted, entries, self._name)
         entry = entries[0]
-        changed = False
         try:
-            self._connection.execute("BEGIN")
+            self._begin()
             for entry in entries:
                 if entry.changes_data:
                     self._apply(entry)
-            changed = self._holds_rows and self.tables.save()
-            hit("apply.half")
-            self._write_position(entries[-1].position)
-            self._connection.execute("COMMIT")
         except BaseException as error:
             self._roll_back()
             raise _not_applied(entry, error) from error
-        self._applied = entries[-1].position
+        if not self._waiting:
+            self._waits_since_s = time.monotonic()
+        self._noted = entries[-1].position
+        self._waiting += len(entries)
+        if self._waiting >= _WAITING_MAX or time.monotonic() - self._waits_since_s >= _LINGER_S:
+            self._settle()
+
+    def _begin(self) -> None:
+        if not self._is_open:
+            self._connection.execute("BEGIN")
+            self._is_open = True
+
+    def _settle(self) -> None:
+        """Bring in and commit what was noted. Raises as `apply`."""
+        if self._noted == self._applied:
+            return
+        try:
+            self._begin()
+            changed = self._holds_rows and self.tables.save()
+            hit("apply.half")
+            self._write_position(self._noted)
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            position = self._noted
+            self._roll_back()
+            raise _not_applied(Entry(position.term, position.index, "", (), b""), error) from error
+        self._applied, self._waiting, self._is_open = self._noted, 0, False
         if changed:
             self._schema_changed()
 
@@ -136,7 +171,8 @@ class DuckDBStore:
         if not self._holds_rows:
             return False  # a statement does not say what it replaced
         try:
-            self._connection.execute("BEGIN")
+            self._settle()
+            self._begin()
             for entry in dropped:
                 if entry.changes_data and not self._undo(entry):
                     self._roll_back()
@@ -149,7 +185,8 @@ class DuckDBStore:
             self._roll_back()
             _logger.warning("cannot take back the changes behind %s, so the database is made anew: %s", to, error)
             return False
-        self._applied = to
+        self._applied = self._noted = to
+        self._is_open = False
         if changed:
             self._schema_changed()
         return True
@@ -159,10 +196,12 @@ class DuckDBStore:
         return all(self.tables.undo(part) for part in reversed(decode_body(entry.body).parts))
 
     def _roll_back(self) -> None:
+        """Everything is as it was committed last."""
         try:
             self._connection.execute("ROLLBACK")
         except Error:
             _logger.debug("nothing to roll back")
+        self._noted, self._waiting, self._is_open = self._applied, 0, False
         if self._holds_rows:
             self.tables.load()
 
@@ -177,9 +216,13 @@ class DuckDBStore:
     # Reads.
 
     def query(self, statement: Statement) -> QueryResult:
+        if failure := self._why_not_settled():
+            return QueryResult(error=failure)
         return self._reader.query(statement)
 
     def digest(self) -> dict[str, str]:
+        if failure := self._why_not_settled():
+            return {UNREADABLE: failure}
         try:
             if self._holds_rows:
                 return tables_digest(self._connection, self.tables)
@@ -187,7 +230,21 @@ class DuckDBStore:
         except Error as error:
             raise StorageError(f"the database cannot be read: {reason(error)}") from error
 
+    def _why_not_settled(self) -> str:
+        """Bring in what waits; why it does not fit, which `apply` will raise when it is called next."""
+        if self._failure is None:
+            try:
+                self._settle()
+            except (CodecError, DivergedError) as error:
+                self._failure = error
+        return self._failure.message if self._failure is not None else ""
+
     def close(self) -> None:
+        try:
+            if self._failure is None:
+                self._settle()
+        except (CodecError, StorageError) as error:
+            _logger.warning("what was noted last is left to the log: %s", error)
         try:
             self._connection.close()
         except Error as error:
@@ -207,7 +264,7 @@ class DuckDBStore:
         self._write_position(position)
         self._connection.execute("COMMIT")
         self._connection.execute("CHECKPOINT")
-        self._applied = position
+        self._applied = self._noted = position
 
     @property
     def connection(self) -> Connection:

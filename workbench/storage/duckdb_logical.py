@@ -53,6 +53,7 @@ _VIEW = re.compile(
     r"""(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|`(?:[^`]|``)*`|\[[^\]]*\]|[^\s("'`\[.]+)\s*""",
     re.IGNORECASE,
 )
+_ALL_VIEWS: Final = "SELECT view_name FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal"
 _NO_ROWS: Final = frozenset({"REINDEX", "ANALYZE", "PRAGMA"})
 """What says nothing about rows or columns, and is not executed here."""
 
@@ -66,6 +67,9 @@ class Tables:
         self._schema_changed = False
         self.mirror = Mirror()
         self.rows = Rows(connection, self.mirror)
+        self._views: dict[str, str] | None = None
+        """The views of tables that the database has, by name; None while that is not known."""
+        self._client_views: list[str] = []
         self.left_out_views: dict[str, str] = {}
         """View -> why DuckDB does not take it."""
 
@@ -110,19 +114,27 @@ class Tables:
     def renew_views(self) -> None:
         """Let clients see the tables under the leader's names, and the leader's views as far as DuckDB takes them."""
         execute = self._connection.execute
+        wanted = {table.name: _view_of(table) for table in self.mirror.catalog.tables}
+        if self._views is None:
+            found = execute(
+                "SELECT view_name FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal"
+            ).fetchall()
+            gone, made = {str(name) for (name,) in found}, {}
+        else:
+            made = self._views
+            gone = {*self._client_views, *(name for name, sql in made.items() if wanted.get(name) != sql)}
         execute("BEGIN")
-        for (name,) in execute(
-            "SELECT view_name FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal"
-        ).fetchall():
+        for name in gone:
             execute(f"DROP VIEW main.{quoted(name)}")
-        for table in self.mirror.catalog.tables:
-            columns = ", ".join(f"{column.physical} AS {quoted(column.name)}" for column in table.shown)
-            execute(f"CREATE VIEW main.{quoted(table.name)} AS SELECT {columns} FROM {SCHEMA}.{table.physical}")
+        for name, sql in wanted.items():
+            if made.get(name) != sql:
+                execute(sql)
         execute("COMMIT")
-        self.left_out_views = {}
+        self._views, self._client_views, self.left_out_views = wanted, [], {}
         for name, sql in self.mirror.views():
             try:
-                execute(_VIEW.sub(f"CREATE VIEW main.{quoted(name)} ".replace("\\", "\\\\"), sql, count=1))
+                execute(_VIEW.sub(lambda _, name=name: f"CREATE VIEW main.{quoted(name)} ", sql, count=1))  # type: ignore[misc]
+                self._client_views.append(name)
             except Error as error:
                 self.left_out_views[name] = reason(error)
 
@@ -290,3 +302,9 @@ class Tables:
                 batch, size = [], 0
         if batch:
             self.rows.insert(self.mirror.by_source[table.source], batch)
+
+
+def _view_of(table: Table) -> str:
+    columns = ", ".join(f"{column.physical} AS {quoted(column.name)}" for column in table.shown)
+    types = ", ".join(column.kind for column in table.shown)  # of which a view keeps note
+    return f"CREATE VIEW main.{quoted(table.name)} AS SELECT {columns} FROM {SCHEMA}.{table.physical} /* {types} */"
