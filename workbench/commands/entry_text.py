@@ -96,9 +96,9 @@ def _same(left: object, right: object) -> bool:
 def _pages(numbers: list[Any], total: object, page_size: object) -> str:
     if not numbers:
         return "no page"
-    of_size = f" of {page_size:,} bytes" if isinstance(page_size, int) else ""
+    size = f" ({page_size:,} bytes each)" if isinstance(page_size, int) else ""
     listed = shortened(number_ranges(numbers), LINE_CHARACTERS_MAX)
-    return f"{'page' if len(numbers) == 1 else 'pages'} {listed}{of_size}; the database then has {total}"
+    return f"{'page' if len(numbers) == 1 else 'pages'} {listed} of {total}{size}"
 
 
 def _counted(parts: Sequence[Described]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,6 @@ def _print(screen: Console, explanation: Explanation) -> None:
         return
     screen.print()
     _print_causes(screen, explanation)
-    screen.print()
     _print_outcomes(screen, explanation)
     screen.print(plain(_legend(explanation)), style="dim")
 
@@ -107,13 +107,22 @@ def _print_outcomes(screen: Console, explanation: Explanation) -> None:
             ("what travels, and what the follower does", "left"),
         ],
     )
-    for one in explanation.outcomes:
-        name = f"{one.log_format}\n  {one.unsafe}" if one.unsafe else one.log_format
+    table.title = None
+    for (log_format, *_), alike in groupby(explanation.outcomes, key=_alike):
+        outcomes = list(alike)
+        one = outcomes[0]
+        name = "\n  ".join([log_format, *(outcome.unsafe for outcome in outcomes if outcome.unsafe)])
         sizes = (
             ("", "", "") if one.refused else (f"{one.body_bytes:,}", f"{one.beyond_bytes:+,}", f"{one.entry_bytes:,}")
         )
         table.add_row(name, _verdict(one), *sizes, plain(_story(one, unsafe=bool(explanation.causes))))
     screen.print(table)
+
+
+def _alike(one: Outcome) -> tuple[str, str, str, int]:
+    """What policies that made the same of the statement have in common: they share a line."""
+    differing = one.unsafe if one.agrees is False else ""  # each shows its own values
+    return one.log_format, one.refused or differing, str(one.content), one.body_bytes
 
 
 def _verdict(one: Outcome) -> str:

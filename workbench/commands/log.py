@@ -114,6 +114,7 @@ def _print_entries(screen: Console, shown: list[LoggedContent]) -> None:
     table = make_table(
         "", [("position", "left"), ("time (UTC)", "left"), ("bytes", "right"), ("kind", "left"), ("content", "left")]
     )
+    table.title = None
     for one in shown:
         table.add_row(str(one.position), one.time[11:23], f"{one.size:,}", one.kind or "first", plain(_content(one)))
     screen.print(table)
