@@ -41,10 +41,10 @@ def remove_database(files: Files, directory: Path) -> None:
 def restore_sqlite(files: Files, directory: Path, snapshot: SnapshotFile, page_size: int) -> None:
     """Make the database in `directory`, which is empty, that of `snapshot`, durably, with pages of `page_size` bytes.
 
-    Pages of the WAL format stay what they are. Raises `LogCorruption` for a damaged snapshot.
+    Those of the WAL format fit as they are, but for a replica without `layout_check`, which wants its own. Raises `LogCorruption` for a damaged snapshot.
     """
     if snapshot.log_format == "wal":
-        WalFiles(directory, snapshot.page_size, files).write_position(snapshot.position)
+        WalFiles(directory, page_size, files).write_position(snapshot.position)
     temporary = directory / f"{DATABASE_NAME}.new"
     target = files.open(temporary)
     try:
@@ -52,7 +52,7 @@ def restore_sqlite(files: Files, directory: Path, snapshot: SnapshotFile, page_s
         target.sync()
     finally:
         target.close()
-    if snapshot.log_format != "wal" and snapshot.page_size != page_size:
+    if snapshot.page_size != page_size:
         temporary = _converted(files, temporary, page_size)
     hit("restore.before_rename")
     files.rename(temporary, directory / DATABASE_NAME)
