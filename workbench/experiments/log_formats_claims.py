@@ -58,11 +58,13 @@ _UNSAFE_WORDS = {
     "engine": "The version of the engine",
     "physical": "The layout of the database file",
 }
-_ENGINE_WORDS = {
-    "plan": "A follower that reads rows in another order",
-    "page_size": "A follower with another page size",
-    "page_size_unchecked": "A follower with another page size that nobody checks",
-    "duckdb": "A follower on DuckDB",
+_ENGINE_CLAIMS = {
+    "plan": "A follower that reads rows in another order drifts apart under statement, and under no other format.",
+    "page_size": "A follower with another page size takes statements and rows, and is refused where pages travel.",
+    "page_size_unchecked": "Let in unchecked, a follower with another page size is corrupted by pages, and by nothing "
+    "else.",
+    "duckdb": "A follower on DuckDB stays equal under logical; statements in SQLite's dialect fail, and pages are "
+    "refused.",
 }
 
 
@@ -81,11 +83,7 @@ def _unsafe_sentence(cause: str) -> str:
 CLAIMS: Mapping[str, str] = {
     **_COST_CLAIMS,
     **{f"unsafe_{one.cause}": _unsafe_sentence(one.cause) for one in SCENARIOS},
-    **{
-        f"engine_{one.name}": f"{_ENGINE_WORDS[one.name]} stays equal, differs, is refused or is corrupted as each log "
-        "format lets expect."
-        for one in CHANGES
-    },
+    **{f"engine_{one.name}": _ENGINE_CLAIMS[one.name] for one in CHANGES},
     "divergence_is_located": "What differs under statement/allow is found: table, key, value, and the entry "
     "that did it.",
 }

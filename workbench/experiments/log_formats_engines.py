@@ -218,7 +218,7 @@ def check_file(path: Path) -> str:
         try:
             connection = apsw.Connection(str(copy), flags=apsw.SQLITE_OPEN_READONLY)
             try:
-                return str(connection.execute("PRAGMA integrity_check(1)").fetchall()[0][0])
+                return " ".join(str(connection.execute("PRAGMA integrity_check(1)").fetchall()[0][0]).split())
             finally:
                 connection.close()
         except apsw.Error as error:
