@@ -41,7 +41,8 @@ def remove_database(files: Files, directory: Path) -> None:
 def restore_sqlite(files: Files, directory: Path, snapshot: SnapshotFile, page_size: int) -> None:
     """Make the database in `directory`, which is empty, that of `snapshot`, durably, with pages of `page_size` bytes.
 
-    Those of the WAL format fit as they are, but for a replica without `layout_check`, which wants its own. Raises `LogCorruption` for a damaged snapshot.
+    Those of the WAL format fit as they are, but for a replica without `layout_check`, which wants its own. Raises
+    `LogCorruption` for a damaged snapshot.
     """
     if snapshot.log_format == "wal":
         WalFiles(directory, page_size, files).write_position(snapshot.position)
