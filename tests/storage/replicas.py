@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from workbench.config import Limits, LogFormatName
+from workbench.config import Limits, LogFormatName, UnsafePolicy
 from workbench.protocol.values import Entry, Member, Position, SqlValue, Statement, Transaction
 from workbench.storage.base import Execution, Store
 from workbench.storage.sqlite import open_store
@@ -28,17 +28,30 @@ class Replicas:
     """Stores under one directory, all of one log format, and the log that they share."""
 
     def __init__(
-        self, directory: Path, log_format: LogFormatName, limits: Limits | None = None, page_size: int = 4096
+        self,
+        directory: Path,
+        log_format: LogFormatName,
+        limits: Limits | None = None,
+        page_size: int = 4096,
+        unsafe: UnsafePolicy = "allow",
     ) -> None:
         self.directory = directory
         self.log_format = log_format
         self.limits = limits or Limits()
         self.page_size = page_size
+        self.unsafe: UnsafePolicy = unsafe
         self.log: list[Entry] = []
         self.stores: dict[str, Store] = {}
 
-    def open(self, name: str) -> Store:
-        self.stores[name] = open_store(self.directory / name, self.log_format, self.limits, page_size=self.page_size)
+    def open(self, name: str, *, reverse_unordered: bool = False) -> Store:
+        self.stores[name] = open_store(
+            self.directory / name,
+            self.log_format,
+            self.limits,
+            page_size=self.page_size,
+            unsafe=self.unsafe,
+            reverse_unordered=reverse_unordered,
+        )
         return self.stores[name]
 
     def copy(self, name: str, copy: str) -> Path:
