@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from scripts.printed_examples import blocks, comparable, printed
+from tests.docs.printed_examples import blocks, comparable, printed
 from workbench.config import LOG_FORMATS, UNSAFE_POLICIES
 from workbench.inspection.causes import examined
 from workbench.log_formats.causes import REASONS, Cause
@@ -31,7 +31,7 @@ def rows_of(heading: str) -> list[list[str]]:
 def test_an_example_is_what_the_command_prints(command: str) -> None:
     shown = printed(PAGE, command)
     assert shown.strip(), "the command printed nothing"
-    hint = "run .venv/bin/python scripts/printed_examples.py docs/log-formats.md"
+    hint = "run .venv/bin/python -m tests.docs.printed_examples docs/log-formats.md"
     assert comparable(shown) == comparable(PRINTED[command]), hint
 
 

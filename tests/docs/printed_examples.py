@@ -1,6 +1,6 @@
 """Examples in documents that are what commands print: run anew, written into the page, or compared with it.
 
-    .venv/bin/python scripts/printed_examples.py docs/log-formats.md      writes the blocks of the page anew
+    .venv/bin/python -m tests.docs.printed_examples docs/log-formats.md      writes the blocks of the page anew
 
 In a page, `<!-- file: NAME -->` before a block says that its text is a file, and `<!-- printed: workbench ... -->` that
 it is what the command prints, run in a folder with these files. What differs from run to run (times, random values,
@@ -19,7 +19,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = "100"
 _BLOCK = re.compile(r"(<!-- (file|printed): (.+?) -->\n+```\w*\n)(.*?)(```)", re.DOTALL)
 _CHANGING = (
@@ -90,7 +89,6 @@ def _folder(page: str) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     for argument in sys.argv[1:]:
         path = Path(argument)
         path.write_text(rewritten(path.read_text(encoding="utf-8")), encoding="utf-8")
