@@ -29,7 +29,7 @@ from pathlib import Path
 import apsw
 
 from workbench.config import Limits
-from workbench.errors import CodecError, StorageError
+from workbench.errors import CodecError, DivergedError, StorageError
 from workbench.failpoints import hit
 from workbench.log_formats.wal import WalCapture, decode_body, schema_version
 from workbench.protocol.values import Entry, Member, Position, Statement, Transaction
@@ -141,7 +141,7 @@ class WalStore:
             if entry.changes_data:
                 try:
                     body = decode_body(entry.body, None if self._is_careless else self._page_size)
-                except CodecError as error:
+                except (CodecError, DivergedError) as error:
                     raise not_applied(entry, error) from error
                 if body.database_pages:
                     database_pages = body.database_pages
