@@ -321,7 +321,6 @@ class Grammar:
         )
 
     def _other(self) -> Call:
-        n = self._number()
         return self._random.choice(
             (
                 "WITH RECURSIVE r(i) AS (SELECT 1 UNION SELECT i+1 FROM r LIMIT 3) INSERT INTO bare SELECT i, i FROM r",

@@ -26,7 +26,7 @@ _FEEDS = frozenset({"Insert", "IdxInsert", "SorterInsert", "Sequence"})
 _SEEKS = frozenset({"SeekRowid", "NotExists", "SeekGE", "SeekGT", "SeekLE", "SeekLT", "Found", "NotFound", "Rewind"})
 _CALLS = frozenset({"Function", "PureFunc", "AggStep", "AggStep1", "AggInverse", "AggValue", "AggFinal"})
 _FILLS_NOTHING_WORDS = """
-    Affinity Close DecrJumpZero Delete EndCoroutine Eq Ge Gosub Goto Gt Halt IdxGE IdxGT IdxInsert If IfNot IfPos Init
+    Affinity Close DecrJumpZero Delete EndCoroutine Eq Ge Gosub Goto Gt Halt HaltIfNull IdxGE IdxGT IdxInsert If IfNot IfPos Init
     InitCoroutine Insert IsNull Last Le Lt MustBeInt Ne Next NoConflict NotExists NotNull Once OpenEphemeral OpenRead
     OpenWrite Prev Program Return Rewind SeekGE SeekGT SeekLE SeekLT SeekRowid SorterOpen Transaction Yield
 """
@@ -265,8 +265,10 @@ def _fills(operation: Operation, register: int) -> bool:
     match operation.name:
         case "Copy" | "Move":
             return operation.p2 <= register <= operation.p2 + operation.p3
-        case "Column" | "VColumn" | "Function" | "PureFunc" | "AggFinal" | "Add" | "Subtract" | "Multiply" | "Divide":
+        case "Column" | "VColumn" | "Function" | "PureFunc" | "AggFinal" | "MakeRecord" | "Add" | "Subtract" | "Concat":
             return operation.p3 == register
+        case "Rowid" | "IdxRowid" | "Integer" | "Int64" | "SCopy" | "IntCopy" | "Variable" | "String8" | "Real":
+            return operation.p2 == register
         case "Null":
             return operation.p2 <= register <= max(operation.p3, operation.p2)
         case name:
