@@ -8,8 +8,8 @@ from tests.storage.replicas import Replicas
 from workbench.protocol.ledger import Ledger
 from workbench.protocol.snapshot import SnapshotState
 from workbench.storage.base import LEFT_OUT, Store
-from workbench.storage.duckdb import DuckDBStore
 from workbench.storage.duckdb_restore import restore_duckdb
+from workbench.storage.duckdb_store import DuckDBStore
 from workbench.storage.files import LocalFiles
 from workbench.storage.restoring import remove_database
 from workbench.storage.snapshot_file import SnapshotFile, measure, write_manifest

@@ -11,7 +11,7 @@ from typing import Any
 
 from workbench.storage.base import LEFT_OUT
 from workbench.storage.digest import SCHEMA_KEY, hashed_columns, rows_digest
-from workbench.storage.duckdb_connection import Connection
+from workbench.storage.duckdb import Connection
 from workbench.storage.duckdb_logical import Tables
 from workbench.storage.duckdb_reads import fetched, sqlite_rows
 from workbench.storage.duckdb_rows import SCHEMA

@@ -28,8 +28,8 @@ from workbench.errors import DivergedError, StorageError
 from workbench.log_formats.base import set_enforcement
 from workbench.log_formats.row_parts import Changes, Part, RowImages, SchemaChange, Sequences
 from workbench.storage.client_policy import leading_keyword
+from workbench.storage.duckdb import Connection, Error, reason
 from workbench.storage.duckdb_changes import read_changes
-from workbench.storage.duckdb_connection import Connection, Error, reason
 from workbench.storage.duckdb_images import write_images
 from workbench.storage.duckdb_rows import PENDING_ROWS_MAX, SCHEMA, Rows
 from workbench.storage.duckdb_schema import (

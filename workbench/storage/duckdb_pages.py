@@ -10,14 +10,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import duckdb
-
 from workbench.errors import StorageError
 from workbench.log_formats.wal import decode_body
 from workbench.protocol.values import Entry, Position, Statement, Transaction
 from workbench.storage.base import Execution, QueryResult
 from workbench.storage.database_copy import CopyRefused
-from workbench.storage.duckdb_connection import DATABASE_NAME, reason
+from workbench.storage.duckdb import DATABASE_NAME, create, why_unreadable
 from workbench.storage.files import Files
 from workbench.storage.sqlite_connection import check_follows
 
@@ -35,7 +33,7 @@ class PagesStore:
         self._files = files
         self._place = directory / POSITION_NAME
         if not self._path.exists():
-            duckdb.connect(str(self._path)).close()
+            create(self._path)
         term, _, index = (files.read(self._place) or b"0.0").partition(b".")
         self._applied = Position(int(term), int(index))
         self._file = files.open(self._path)
@@ -88,11 +86,8 @@ class PagesStore:
 
     def _why_unreadable(self) -> str:
         """What DuckDB says about the file."""
-        try:
-            duckdb.connect(str(self._path), read_only=True, config={"autoload_known_extensions": False}).close()
-        except duckdb.Error as error:
-            return f"DuckDB cannot read its database: {reason(error)}"
-        return "no entry has come yet"
+        why = why_unreadable(self._path)
+        return f"DuckDB cannot read its database: {why}" if why else "no entry has come yet"
 
 
 def write_position(files: Files, path: Path, position: Position) -> None:

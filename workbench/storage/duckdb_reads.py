@@ -17,19 +17,16 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-import duckdb
-
 from workbench.config import Limits
 from workbench.errors import StatementError, StorageError
 from workbench.protocol.outcomes import QueryResult
 from workbench.protocol.values import Row, SqlValue, Statement
 from workbench.storage.client_policy import leading_keyword
-from workbench.storage.duckdb_connection import Connection, is_broken, reason
+from workbench.storage.duckdb import Connection, Error, is_broken, is_interrupt, reason, statements_that_read
 from workbench.storage.groups import value_bytes
 
 _ROWS_AT_ONCE: Final = 1_000
-_READING: Final = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
-_REFUSABLE = (duckdb.Error, StatementError, UnicodeError, OverflowError, TypeError, ValueError, RuntimeError)
+_REFUSABLE = (Error, StatementError, UnicodeError, OverflowError, TypeError, ValueError, RuntimeError)
 
 
 class Reader:
@@ -80,7 +77,7 @@ class Reader:
         self._connection.interrupt()
 
     def _reason(self, error: Exception) -> str:
-        if self._timed_out and isinstance(error, duckdb.InterruptException):
+        if self._timed_out and is_interrupt(error):
             return f"the statement ran longer than {self._limits.statement_timeout_s:g} s and was interrupted"
         return str(error) if isinstance(error, StatementError) else reason(error)
 
@@ -124,10 +121,10 @@ def _plain(value: SqlValue) -> object:
 
 
 def _check(sql: str) -> None:
-    statements = duckdb.extract_statements(sql)
+    statements = statements_that_read(sql)
     if not statements:
         raise StatementError("the statement is empty")
     if len(statements) > 1:
         raise StatementError(f"{len(statements)} statements", hint="send one at a time")
-    if statements[0].type not in _READING:
+    if not statements[0]:
         raise StatementError(f"{leading_keyword(sql) or 'the statement'} is not a read", hint="an observer only reads")

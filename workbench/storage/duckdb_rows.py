@@ -20,8 +20,8 @@ import msgspec
 
 from workbench.errors import DivergedError
 from workbench.protocol.values import Position
+from workbench.storage.duckdb import Connection
 from workbench.storage.duckdb_changes import NO_CHANGE, Change, Record
-from workbench.storage.duckdb_connection import Connection
 from workbench.storage.duckdb_schema import Column, Mirror, Table
 from workbench.storage.duckdb_values import (
     TYPES,

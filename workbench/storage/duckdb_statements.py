@@ -10,7 +10,7 @@ from typing import Any
 
 from workbench.errors import DivergedError
 from workbench.log_formats.statement import decode_body
-from workbench.storage.duckdb_connection import Connection, Error, is_broken, place_of, reason
+from workbench.storage.duckdb import Connection, Error, is_broken, place_of, reason
 
 _EXCERPT = 40
 

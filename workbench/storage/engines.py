@@ -27,7 +27,7 @@ def open_configured_store(config: ReplicaConfig, directory: Path, files: Files) 
     """Open, or create, the database of the replica that `config` describes, in `directory`. Raises as `open_store`."""
     check_engine(config.engine)
     if config.engine == "duckdb":
-        from workbench.storage.duckdb import open_duckdb_store
+        from workbench.storage.duckdb_store import open_duckdb_store
 
         return open_duckdb_store(
             directory,
