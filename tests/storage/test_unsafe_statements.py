@@ -1,4 +1,4 @@
-"""Which statements are unsafe, and why: each cause with what it looks like, and with something close to it, but safe."""
+"""Which statements are unsafe, and why: each cause as it looks, and what looks like it but is safe."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ SAFE = (
     "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r LIMIT 5) INSERT INTO t SELECT i, i FROM r",
     "CREATE TABLE new AS SELECT x FROM k ORDER BY id",
     "UPDATE logged SET n = 1 WHERE id = 4",
-    "INSERT INTO counted(id, n) SELECT id, y FROM k",
+    "INSERT INTO counted(id, n) SELECT id, x FROM parent",
     "DELETE FROM counted WHERE id = 3",
     "DELETE FROM child WHERE id = 3",
     "INSERT OR IGNORE INTO w(a) VALUES (1), (1)",

@@ -26,9 +26,10 @@ _FEEDS = frozenset({"Insert", "IdxInsert", "SorterInsert", "Sequence"})
 _SEEKS = frozenset({"SeekRowid", "NotExists", "SeekGE", "SeekGT", "SeekLE", "SeekLT", "Found", "NotFound", "Rewind"})
 _CALLS = frozenset({"Function", "PureFunc", "AggStep", "AggStep1", "AggInverse", "AggValue", "AggFinal"})
 _FILLS_NOTHING_WORDS = """
-    Affinity Close DecrJumpZero Delete EndCoroutine Eq Ge Gosub Goto Gt Halt HaltIfNull IdxGE IdxGT IdxInsert If IfNot IfPos Init
-    InitCoroutine Insert IsNull Last Le Lt MustBeInt Ne Next NoConflict NotExists NotNull Once OpenEphemeral OpenRead
-    OpenWrite Prev Program Return Rewind SeekGE SeekGT SeekLE SeekLT SeekRowid SorterOpen Transaction Yield
+    Affinity Close DecrJumpZero Delete EndCoroutine Eq Ge Gosub Goto Gt Halt HaltIfNull IdxGE IdxGT IdxInsert If
+    IfNot IfPos Init InitCoroutine Insert IsNull Last Le Lt MustBeInt Ne Next NoConflict NotExists NotNull Once
+    OpenEphemeral OpenRead OpenWrite Prev Program Return Rewind SeekGE SeekGT SeekLE SeekLT SeekRowid SorterOpen
+    Transaction Yield
 """
 _FILLS_NOTHING = frozenset(_FILLS_NOTHING_WORDS.split())
 """Instructions whose second and third numbers are no registers that they write to."""
