@@ -243,3 +243,19 @@ def test_changes_are_read_as_apsw_reads_them(tmp_path: Path) -> None:
                 count += len(ours)
     assert count > 100
     replicas.close()
+
+
+def test_sequences_are_raised_by_what_raised_the_leaders_alone(tmp_path: Path) -> None:
+    replicas = Replicas(tmp_path, "logical")
+    leader, follower = replicas.open("leader"), replicas.open("follower")
+    sequences = "SELECT name, seq FROM sqlite_sequence ORDER BY name"
+    replicas.do(leader, "CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, v)", "INSERT INTO t(v) VALUES (1), (2)")
+    for sql in ("UPDATE t SET id = 100 WHERE v = 1", "INSERT INTO t(v) VALUES (3)", "DELETE FROM sqlite_sequence"):
+        replicas.do(leader, sql)
+        before = rows(follower, sequences) if follower.applied.index else ()
+        replicas.catch_up(follower)
+        assert rows(follower, sequences) == rows(leader, sequences) != before or sql.startswith("UPDATE")
+    assert (
+        follower.rewind(replicas.log[-3].position, replicas.log[:1:-1]) is False
+    )  # made anew: nobody knows them any more
+    replicas.close()

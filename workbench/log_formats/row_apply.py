@@ -12,6 +12,7 @@ Rules:
   both on, as on the leader (DROP TABLE deletes rows, which cascades).
 - `apply` of SQLite skips, in silence, changes to tables that are missing or have another shape: every change is
   looked at first. Any conflict is divergence.
+- `sqlite_sequence` changes only as the leader says.
 - Changes of FTS5 arrive through its shadow tables, after which the page cache must be reset.
 """
 
@@ -30,7 +31,15 @@ from workbench.log_formats.key_kinds import Table, read_tables
 from workbench.log_formats.parking import WIDE_COLUMNS, apply_parked
 from workbench.log_formats.row_images import ImageWriter, check_images
 from workbench.log_formats.row_parts import Changes, Part, RowImages, SchemaChange, Sequences
-from workbench.log_formats.table_shapes import Shape, has_virtual_tables, table_shapes, unique_tables
+from workbench.log_formats.table_shapes import (
+    SequenceRows,
+    Shape,
+    has_sequences,
+    has_virtual_tables,
+    read_sequences,
+    table_shapes,
+    unique_tables,
+)
 
 _TRIED_MAX: Final = 100
 """Updates of a table with UNIQUE indexes that SQLite may try one by one; it takes their square."""
@@ -54,6 +63,7 @@ class RowApplier:
         self._tables: dict[str, Table] | None = None
         self._unique: frozenset[str] = frozenset()
         self._has_virtual_tables = False
+        self._has_sequences = False
 
     def follow(self) -> None:
         """Prepare the connection for applying parts."""
@@ -115,16 +125,19 @@ class RowApplier:
             return apsw.SQLITE_CHANGESET_ABORT
 
         updates, wide = self._check_shapes(changeset)
+        sequences = read_sequences(self._connection) if self._has_sequences else ()
         try:
             if not wide and max(updates.values(), default=0) <= _TRIED_MAX:
                 try:
                     apsw.Changeset.apply(changeset, self._connection, conflict=note)
+                    self._restore_sequences(sequences)
                     return
                 except apsw.Error:
                     if not updates or reasons != [apsw.SQLITE_CHANGESET_CONSTRAINT]:
                         raise
             tables = self._learn_tables()
             apply_parked(self._connection, changeset, [tables[name] for name in {*updates, *wide}], note)
+            self._restore_sequences(sequences)
         except NO_DIVERGENCE:
             raise
         except (apsw.Error, UnicodeDecodeError) as error:
@@ -185,7 +198,13 @@ class RowApplier:
         except (apsw.Error, ValueError, OverflowError) as error:
             raise diverged(f"write a row of {part.table}", error) from error
 
-    def _apply_sequences(self, rows: tuple[tuple[str | None, int | None], ...]) -> None:
+    def _restore_sequences(self, before: SequenceRows) -> None:
+        """Inserted rows raise them, also where the leader's row got its key by an UPDATE, which does not: a part of
+        their own says how they stand."""
+        if self._has_sequences and read_sequences(self._connection) != before:
+            self._apply_sequences(before)
+
+    def _apply_sequences(self, rows: SequenceRows) -> None:
         try:
             self._cursor.execute("DELETE FROM sqlite_sequence")
             self._cursor.executemany("INSERT INTO sqlite_sequence(name, seq) VALUES (?, ?)", rows)
@@ -195,6 +214,7 @@ class RowApplier:
     def _learn_schema(self) -> dict[str, Shape]:
         if self._shapes is None:
             self._shapes = table_shapes(self._connection)
+            self._has_sequences = has_sequences(self._connection)
             self._unique = unique_tables(self._connection)
             self._has_virtual_tables = has_virtual_tables(self._connection)
         return self._shapes

@@ -37,7 +37,7 @@ from workbench.log_formats.base import run, set_enforcement
 from workbench.log_formats.image_capture import ImageCapture
 from workbench.log_formats.key_kinds import read_tables, schema_refusal
 from workbench.log_formats.row_parts import Changes, Part, RowPart, SchemaChange, Sequences, is_captured
-from workbench.log_formats.table_shapes import has_sequences, quoted
+from workbench.log_formats.table_shapes import SequenceRows, has_sequences, quoted, read_sequences
 
 _MAY_COPY = re.compile(r"\bCREATE\b.*?\bTABLE\b.*?\bAS\b", re.IGNORECASE | re.DOTALL)
 """Every CREATE TABLE ... AS, and some others."""
@@ -51,15 +51,12 @@ class RowCapture:
         self._connection = connection
         self._cursor = connection.cursor()
         self._session: apsw.Session | None = None
-        self._sequences: tuple[tuple[str | None, int | None], ...] = ()
+        self._sequences: SequenceRows = ()
         self._images = ImageCapture(connection)
         self._whole: frozenset[str] = frozenset()
         """Tables all of whose rows are captured as images."""
         self._schema_known = False
         self._has_sequences = False
-        self._largest_inserted: dict[str, int] = {}
-        """Table with a sequence -> the largest key that a changeset inserts there, which raises the sequence of a
-        follower; an UPDATE that gave the row this key does not raise the leader's."""
         self._newest_before = 0
 
     def lead(self) -> None:
@@ -73,7 +70,6 @@ class RowCapture:
         self._learn_schema()
         self._images.forget()
         self._sequences = self._read_sequences()
-        self._largest_inserted.clear()
         self.resume()
 
     def take(self) -> list[RowPart]:
@@ -82,8 +78,6 @@ class RowCapture:
             return []
         changeset = self._session.changeset()
         self._close_session()
-        if self._has_sequences:
-            self._note_inserted(changeset)
         if not self._images.has_noted:
             return [Changes(changeset)] if changeset else []
         removed, more, added = self._images.take()
@@ -102,7 +96,7 @@ class RowCapture:
     def finish(self) -> list[RowPart]:
         """What has changed since the last `resume`, or `start`, and the sequences if they did since `start`."""
         parts = self.take()
-        if self._has_sequences and self._sequences_travel(rows := self._read_sequences()):
+        if self._has_sequences and (rows := self._read_sequences()) != self._sequences:
             parts.append(Sequences(rows))
         return parts
 
@@ -152,27 +146,10 @@ class RowCapture:
             self._session.close()
             self._session = None
 
-    def _note_inserted(self, changeset: bytes) -> None:
-        names = {name for name, _ in self._read_sequences()}
-        for change in apsw.Changeset.iter(changeset):
-            if change.op == "INSERT" and change.name in names:
-                try:
-                    key = change.new[min(change.pk_columns)] if change.new is not None else 0
-                except UnicodeDecodeError:
-                    key = 2**63 - 1  # perhaps
-                if isinstance(key, int):
-                    self._largest_inserted[change.name] = max(key, self._largest_inserted.get(change.name, 0))
-
-    def _sequences_travel(self, rows: tuple[tuple[str | None, int | None], ...]) -> bool:
-        """Whether followers would have others."""
-        if rows != self._sequences:
-            return True
-        return any((self._largest_inserted.get(name or "") or 0) > (value or 0) for name, value in rows)
-
-    def _read_sequences(self) -> tuple[tuple[str | None, int | None], ...]:
+    def _read_sequences(self) -> SequenceRows:
         if not self._has_sequences:
             return ()
-        return tuple(run(self._connection, "SELECT name, seq FROM sqlite_sequence ORDER BY rowid"))
+        return read_sequences(self._connection)
 
     def _learn_schema(self) -> None:
         if not self._schema_known:

@@ -13,6 +13,9 @@ from workbench.log_formats.base import INTERNAL_PREFIX, run
 Shape = tuple[int, frozenset[int]]
 """Number of stored columns, and the places of those in the primary key."""
 
+SequenceRows = tuple[tuple[str | None, int | None], ...]
+"""Rows of `sqlite_sequence`: a table with AUTOINCREMENT, and the largest key that it ever made."""
+
 _COLUMNS = f"""
     SELECT t.name, x.pk FROM pragma_table_list AS t JOIN pragma_table_xinfo(t.name) AS x
     WHERE t.schema = 'main' AND t.type IN ('table', 'shadow') AND x.hidden = 0
@@ -50,6 +53,11 @@ def has_virtual_tables(connection: apsw.Connection) -> bool:
 def has_sequences(connection: apsw.Connection) -> bool:
     """Whether there ever was an AUTOINCREMENT table."""
     return bool(run(connection, "SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'"))
+
+
+def read_sequences(connection: apsw.Connection) -> SequenceRows:
+    """The content of `sqlite_sequence`, which must exist."""
+    return tuple(run(connection, "SELECT name, seq FROM sqlite_sequence ORDER BY rowid"))
 
 
 def quoted(name: str) -> str:
