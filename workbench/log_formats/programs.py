@@ -162,10 +162,24 @@ class Program:
             sources = [o for o in self.operations if _fills(o, register) and o is not operation]
             if sources and all(o.name in ("Rowid", "Integer", "Int64", "IdxRowid") for o in sources):
                 return False
-            if len(sources) != 1 or sources[0].name not in ("Copy", "SCopy"):
+            if len(sources) != 1:
                 return True
-            register = sources[0].p1 + register - sources[0].p2
+            if sources[0].name in ("Copy", "SCopy"):
+                register = sources[0].p1 + register - sources[0].p2
+            elif sources[0].name == "Column":
+                register = self._stored_from(sources[0])
         return True
+
+    def _stored_from(self, column: Operation) -> int:
+        """The register from which a column of a temporary table was filled, -1 when that is not clear."""
+        opened = self.opened(column)
+        if opened is None or opened.name != "OpenEphemeral":
+            return -1
+        records = {
+            o.p2 for o in self.operations if o.name == "Insert" and o.p1 == column.p1 and self.opened(o) is opened
+        }
+        found = [o for o in self.operations if o.name == "MakeRecord" and o.p3 in records]
+        return found[0].p1 + column.p2 if len(found) == 1 and len(records) == 1 else -1
 
     @cached_property
     def _open(self) -> set[tuple[int, int]]:
