@@ -21,7 +21,7 @@ copy_chart() {   # EXPERIMENT CHART
 
 copy_chart stale_reads rates
 copy_chart write_latency percentiles
-copy_chart log_formats convergence
+copy_chart log_formats unsafe
 copy_chart failover timeline
 copy_chart split_brain leaders
 copy_chart session_guarantees violations

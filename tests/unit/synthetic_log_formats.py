@@ -81,7 +81,6 @@ def unsafe_rows() -> list[Row]:
             "verdict": "valid",
             "statement": scenario.statement,
             "table": scenario.tables[-1],
-            "traceable": scenario.traceable,
             "example": "replica-1: 7, replica-2: 8",
             "refusal": "",
             "different_states": 2 if expected.outcome == "diverged" else 1,
@@ -109,7 +108,7 @@ def engine_rows() -> list[Row]:
 
 
 def divergence_rows() -> list[Row]:
-    """One value a table that diverged under statement/allow, each since an entry of its own where one can be known."""
+    """One value a table that diverged under statement/allow, each since an entry of its own."""
     diverged = [row for row in unsafe_rows() if (row["column"], row["outcome"]) == ("statement/allow", "diverged")]
     return [
         {
@@ -118,10 +117,10 @@ def divergence_rows() -> list[Row]:
             "column": "value",
             "replica-1": "7",
             "replica-2": "8",
-            "term": 1 if row["traceable"] else None,
-            "index": 30 + place if row["traceable"] else None,
+            "term": 1,
+            "index": 30 + place,
             "statement": row["statement"],
-            "cause": row["cause"] if row["traceable"] else "",
+            "cause": row["cause"],
             "reason": "",
             "entries": 46,
         }

@@ -151,16 +151,16 @@ def _engines_title(cells: pd.DataFrame) -> str:
     by_format = cells.groupby("log_format", sort=False)["outcome"].agg(list)
     known = {str(name): [one for one in outcomes if one != "unknown"] for name, outcomes in by_format.items()}
     survivors = [name for name, outcomes in known.items() if outcomes and set(outcomes) == {"converged"}]
-    broken = {name: sum(one != "converged" for one in outcomes) for name, outcomes in known.items()}
-    worst = max(broken, key=lambda name: broken[name], default="")
-    if not worst or not broken[worst]:
+    reached = {name: sum(one == "converged" for one in outcomes) for name, outcomes in known.items()}
+    worst = min(reached, key=lambda name: reached[name], default="")
+    if not worst or reached[worst] == len(known[worst]):
         return "Every log format carried its entries to every other follower"
     lasting = (
         f"{_listed(survivors).capitalize()} entries reach every other follower"
         if survivors
         else "No format reaches every other follower"
     )
-    return f"{lasting}; {worst} entries fail with {broken[worst]} of {len(known[worst])}"
+    return f"{lasting}, {worst} entries {reached[worst]} of {len(known[worst])}"
 
 
 def engines_alt(run: RunFolder) -> str:

@@ -73,11 +73,12 @@ def _unsafe_sentence(cause: str) -> str:
     if words.endswith("."):
         return words
     allow, pin = (EXPECTATIONS[cause][column].outcome for column in ("statement/allow", "statement/pin"))
-    copied = "leave replicas different" if allow == "diverged" else "leave replicas equal while they run one version"
-    pinned = "pin keeps them equal" if pin == "converged" else "pin refuses the statement"
-    return (
-        f"{words}: copied statements {copied}; refuse names the cause, {pinned}; mixed, rows and pages keep them equal."
-    )
+    copied = "diverge" if allow == "diverged" else "converge while all run one version"
+    if pin == "converged":
+        return (
+            f"{words}: copied statements {copied}, refuse names the cause; pinned, as rows or as pages they converge."
+        )
+    return f"{words}: copied statements {copied}, refuse and pin name the cause; rows and pages converge."
 
 
 CLAIMS: Mapping[str, str] = {
@@ -129,16 +130,14 @@ def _cell(row: Row) -> Verdict:
 
 
 def _located(unsafe: Sequence[Row], divergence: Sequence[Row]) -> Verdict:
-    """Every diverged cell of the column must have a value that differs, and the entry where the log can show it."""
+    """Every diverged cell of the column must have a value that differs, and the entry that wrote it."""
     diverged = [row for row in unsafe if (row["column"], row["outcome"]) == ("statement/allow", "diverged")]
     if not diverged:
         return Verdict.unknown("nothing diverged")
-    keys = {row["table"] for row in divergence if row["key"]}
-    entries = {row["table"] for row in divergence if row["index"] is not None}
-    missing = [row["table"] for row in diverged if row["table"] not in (entries if row["traceable"] else keys)]
-    known = len(entries & {row["table"] for row in diverged})
-    found = f"{len(diverged)} tables differ, for {known} of them the entry is known"
-    return Verdict.expect(not missing, f"not found: {', '.join(missing)}" if missing else found, tables=len(diverged))
+    found = {row["table"] for row in divergence if row["key"] and row["index"] is not None}
+    missing = [row["table"] for row in diverged if row["table"] not in found]
+    reason = f"not found: {', '.join(missing)}" if missing else f"{len(diverged)} tables, each with its rows and entry"
+    return Verdict.expect(not missing, reason, tables=len(diverged))
 
 
 # Costs.

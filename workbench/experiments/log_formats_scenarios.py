@@ -60,8 +60,6 @@ class Scenario:
     """A query for one value that shows what happened."""
     repeats: bool = False
     """Whether the statement may run as often as one likes."""
-    traceable: bool = True
-    """Whether executing the log again shows which entry wrote the rows that differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +196,6 @@ SCENARIOS: tuple[Scenario, ...] = (
         tables=("full_house",),
         look="SELECT min(id) FROM full_house",
         repeats=True,
-        traceable=False,
     ),
     Scenario(
         cause="engine",

@@ -108,7 +108,6 @@ async def _cell(session: Session, report: ConvergenceReport, column: Column, sce
         "verdict": verdict_of(outcome, expected, report.reason, refusal, scenario.cause).status,
         "statement": scenario.statement,
         "table": scenario.tables[-1],
-        "traceable": scenario.traceable,
         "example": example(values),
         "refusal": refusal,
         "different_states": len(set(digests)),
