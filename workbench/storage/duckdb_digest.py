@@ -13,10 +13,9 @@ from workbench.storage.base import LEFT_OUT
 from workbench.storage.digest import SCHEMA_KEY, hashed_columns, rows_digest
 from workbench.storage.duckdb import Connection
 from workbench.storage.duckdb_logical import Tables
-from workbench.storage.duckdb_reads import fetched, sqlite_rows
-from workbench.storage.duckdb_rows import SCHEMA
-from workbench.storage.duckdb_schema import Column, Table
-from workbench.storage.duckdb_values import BadText, Kind, Reading, order_by, quoted, tag_of
+from workbench.storage.duckdb_reads import fetched
+from workbench.storage.duckdb_schema import SCHEMA, Column, Table
+from workbench.storage.duckdb_values import BadText, Reading, order_by, tag_of
 
 ORDER_COLUMNS_MAX = 400  # as in `digest.py`
 SEQUENCES = "sqlite_sequence"
@@ -73,35 +72,3 @@ def _typed(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
             is_text = tag in ("text", "bad_text")
             typed += ["text" if is_text else tag, value.encode() if tag == "text" else value]
         yield tuple(bytes(value) if isinstance(value, BadText) else value for value in typed)
-
-
-def own_tables_digest(connection: Connection) -> dict[str, str]:
-    """Digests of tables that SQL made in DuckDB's own dialect, with its own types."""
-    connection.execute(
-        "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main' AND NOT internal ORDER BY table_name"
-    )
-    digests = {name: own_table_digest(connection, name) for (name,) in connection.fetchall()}
-    digests[SCHEMA_KEY] = LEFT_OUT + _ANOTHER_ENGINE
-    return digests
-
-
-def own_table_digest(connection: Connection, name: str) -> str:
-    """Digest of one such table: in the order of its primary key, or as its rows came."""
-    found = connection.execute(
-        "SELECT constraint_column_names FROM duckdb_constraints() WHERE schema_name = 'main' AND table_name = ?"
-        " AND constraint_type = 'PRIMARY KEY'",
-        [name],
-    ).fetchall()
-    types = dict(
-        connection.execute(
-            "SELECT column_name, data_type FROM duckdb_columns() WHERE schema_name = 'main' AND table_name = ?"
-            " ORDER BY column_index",
-            [name],
-        ).fetchall()
-    )
-    order = ["rowid"]
-    if found:
-        kinds: dict[str, Kind] = {key: "any" if types[key].startswith("UNION") else "blob" for key in found[0][0]}
-        order = [term for key, kind in kinds.items() for term in order_by(quoted(key), kind)]
-    connection.execute(f"SELECT * FROM main.{quoted(name)} ORDER BY {', '.join(order)}")
-    return rows_digest(sqlite_rows(fetched(connection)))

@@ -31,8 +31,9 @@ from workbench.storage.client_policy import leading_keyword
 from workbench.storage.duckdb import Connection, Error, reason
 from workbench.storage.duckdb_changes import read_changes
 from workbench.storage.duckdb_images import write_images
-from workbench.storage.duckdb_rows import PENDING_ROWS_MAX, SCHEMA, Rows
+from workbench.storage.duckdb_rows import PENDING_ROWS_MAX, Rows
 from workbench.storage.duckdb_schema import (
+    SCHEMA,
     Catalog,
     Column,
     ColumnAdded,
@@ -198,7 +199,7 @@ class Tables:
     def _fill(self, table: Table, column: Column, value: object) -> None:
         kind = column.kind
         if misfit(kind, [value]) is not None:
-            self.rows.widen(table, column)
+            self.rows.widen(table, column, value)
             kind = "any"
         staging = Staging()
         staging.add("v", kind, [value])
@@ -217,8 +218,8 @@ class Tables:
             if not rows:
                 return
             values = [made[place] for made in self.mirror.generated_values(table, rows)]
-            if misfit(column.kind, values) is not None:
-                self.rows.widen(table, column)
+            if (odd := misfit(column.kind, values)) is not None:
+                self.rows.widen(table, column, odd)
                 column = next(
                     known for known in self.mirror.by_source[table.source].columns if known.physical == column.physical
                 )

@@ -22,8 +22,7 @@ from workbench.log_formats.base import INTERNAL_PREFIX
 from workbench.storage.duckdb import DATABASE_NAME, Connection, Error, reason
 from workbench.storage.duckdb_logical import Tables
 from workbench.storage.duckdb_pages import POSITION_NAME, write_position
-from workbench.storage.duckdb_rows import SCHEMA
-from workbench.storage.duckdb_schema import Created, Mirror, Table
+from workbench.storage.duckdb_schema import SCHEMA, Created, Mirror, Table
 from workbench.storage.duckdb_store import DuckDBStore
 from workbench.storage.duckdb_values import quoted, text_of
 from workbench.storage.files import Files

@@ -22,6 +22,7 @@ from workbench.errors import DivergedError
 from workbench.protocol.values import Position
 from workbench.storage.duckdb import Connection
 from workbench.storage.duckdb_changes import NO_CHANGE, Change, Record
+from workbench.storage.duckdb_own_tables import OwnSchema
 from workbench.storage.duckdb_schema import Column, Mirror, Table
 from workbench.storage.duckdb_values import (
     TYPES,
@@ -36,8 +37,6 @@ from workbench.storage.duckdb_values import (
 
 PENDING_ROWS_MAX: Final = 50_000
 PENDING_BYTES_MAX: Final = 32 * 1024 * 1024
-SCHEMA: Final = "_workbench"
-"""The schema of DuckDB that holds the tables of rows; clients see views of them."""
 HINT = "this replica's database differs from the leader's"
 
 
@@ -68,7 +67,7 @@ class TableChanges:
 class Rows:
     """The rows of all tables, in one connection of DuckDB, whose transaction is the caller's."""
 
-    def __init__(self, connection: Connection, mirror: Mirror) -> None:
+    def __init__(self, connection: Connection, mirror: Mirror | OwnSchema) -> None:
         self._connection = connection
         self.mirror = mirror
         self._pending: dict[str, TableChanges] = {}
@@ -299,18 +298,20 @@ class Rows:
         for column, values in held:
             odd = misfit(column.kind, fitted(column.kind, values)) if column.kind != "any" else None
             if odd is not None:
-                self.widen(table, column)
-                table = next(known for known in self.mirror.catalog.tables if known.physical == table.physical)
+                self.widen(table, column, odd)
+                table = self.mirror.by_source[table.source]
                 self.widened.append(f"{table.name}.{column.name} holds {tag_of(odd)} beside {column.kind}")
         return table
 
-    def widen(self, table: Table, column: Column) -> None:
+    def widen(self, table: Table, column: Column, odd: object) -> None:
         """Let a column hold values of any type."""
+        if isinstance(self.mirror, OwnSchema):
+            raise DivergedError(f"column {column.name} of table {table.name} cannot hold {odd!r:.80}", hint=HINT)
         name = column.physical
         self.execute(
             f"ALTER TABLE {place_of(table)} ALTER COLUMN {name} TYPE {TYPES['any']} USING {widened(name, column.kind)}"
         )
-        table = next(known for known in self.mirror.catalog.tables if known.physical == table.physical)
+        table = self.mirror.by_source[table.source]
         columns = tuple(
             msgspec.structs.replace(known, kind="any") if known.physical == name else known for known in table.columns
         )
@@ -358,4 +359,4 @@ def _other_value(table: Table, place: int) -> str:
 
 def place_of(table: Table) -> str:
     """The table of rows, in SQL."""
-    return f"{SCHEMA}.{table.physical}"
+    return f"{table.schema}.{table.physical}"

@@ -25,6 +25,8 @@ from workbench.errors import DivergedError, StorageError
 from workbench.log_formats.base import INTERNAL_PREFIX, set_enforcement
 from workbench.storage.duckdb_values import BadText, Kind, affinity, first_kind, quoted
 
+SCHEMA: Final = "_workbench"
+"""The schema of DuckDB that holds the tables of rows; clients see views of them."""
 _PAGE_SIZE: Final = 512  # the image is stored after each change of the schema
 _TYPE_OF_AFFINITY: Final = {"integer": "INTEGER", "real": "REAL", "text": "TEXT", "numeric": "NUMERIC", "blob": ""}
 _MODULE = re.compile(r"\bUSING\s+(\w+)", re.IGNORECASE)
@@ -66,6 +68,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     source: str
     physical: str = ""
+    schema: str = SCHEMA
     columns: tuple[Column, ...]
     renumbers: bool = False
     """VACUUM gives its rows new rowids: it has neither a key nor an index."""

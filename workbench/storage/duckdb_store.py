@@ -28,11 +28,13 @@ from workbench.protocol.values import Entry, Position, Statement, Transaction
 from workbench.storage.base import Execution, QueryResult, Store
 from workbench.storage.database_copy import CopyRefused, DatabaseCopy
 from workbench.storage.duckdb import DATABASE_NAME, Connection, Error, connect, reason
-from workbench.storage.duckdb_digest import own_tables_digest, tables_digest
+from workbench.storage.duckdb_digest import tables_digest
 from workbench.storage.duckdb_logical import Tables
+from workbench.storage.duckdb_own_tables import own_tables_digest
 from workbench.storage.duckdb_pages import UNREADABLE, PagesStore
 from workbench.storage.duckdb_reads import Reader
-from workbench.storage.duckdb_rows import SCHEMA, DivergedRow
+from workbench.storage.duckdb_rows import DivergedRow
+from workbench.storage.duckdb_schema import SCHEMA
 from workbench.storage.duckdb_statements import Statements
 from workbench.storage.files import Files
 from workbench.storage.sqlite_connection import check_follows
@@ -161,7 +163,7 @@ class DuckDBStore:
 
     def _apply(self, entry: Entry) -> None:
         if not self._holds_rows:
-            self._statements.apply(entry.body)
+            self._statements.apply(entry.body, entry.position)
             return
         self.tables.rows.position = entry.position
         for part in decode_body(entry.body).parts:
