@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from workbench.inspection.explaining import Explanation, Outcome
 
 _LINES_SHOWN = 6
+_TABLE_WIDTH_MIN = 90
 
 
 def configure(parser: Parser) -> None:
@@ -94,6 +95,18 @@ def _print_causes(screen: Console, explanation: Explanation) -> None:
 
 
 def _print_outcomes(screen: Console, explanation: Explanation) -> None:
+    unsafe = bool(explanation.causes)
+    rows = []
+    for (log_format, *_), alike in groupby(explanation.outcomes, key=_alike):
+        outcomes = list(alike)
+        rows.append((log_format, [one.unsafe for one in outcomes if one.unsafe], outcomes[0]))
+    if screen.width < _TABLE_WIDTH_MIN:
+        _print_stacked(screen, rows, unsafe=unsafe)
+    else:
+        _print_table(screen, rows, unsafe=unsafe)
+
+
+def _print_table(screen: Console, rows: list[tuple[str, list[str], Outcome]], *, unsafe: bool) -> None:
     from workbench.commands.terminal import make_table, plain
 
     table = make_table(
@@ -108,15 +121,26 @@ def _print_outcomes(screen: Console, explanation: Explanation) -> None:
         ],
     )
     table.title = None
-    for (log_format, *_), alike in groupby(explanation.outcomes, key=_alike):
-        outcomes = list(alike)
-        one = outcomes[0]
-        name = "\n  ".join([log_format, *(outcome.unsafe for outcome in outcomes if outcome.unsafe)])
+    for log_format, policies, one in rows:
         sizes = (
             ("", "", "") if one.refused else (f"{one.body_bytes:,}", f"{one.beyond_bytes:+,}", f"{one.entry_bytes:,}")
         )
-        table.add_row(name, _verdict(one), *sizes, plain(_story(one, unsafe=bool(explanation.causes))))
+        table.add_row("\n  ".join([log_format, *policies]), _verdict(one), *sizes, plain(_story(one, unsafe=unsafe)))
     screen.print(table)
+
+
+def _print_stacked(screen: Console, rows: list[tuple[str, list[str], Outcome]], *, unsafe: bool) -> None:
+    """Where a table would have no room for what travels."""
+    from rich.padding import Padding
+
+    from workbench.commands.terminal import plain
+
+    for log_format, policies, one in rows:
+        name = f"{log_format} ({', '.join(policies)})" if policies else log_format
+        sizes = f", body {one.body_bytes:,} bytes ({one.beyond_bytes:+,}), entry {one.entry_bytes:,}"
+        screen.print(f"\n[bold]{name}[/bold]: {_verdict(one)}{'' if one.refused else sizes}")
+        screen.print(Padding(plain(_story(one, unsafe=unsafe)), (0, 0, 0, 2)))
+    screen.print()
 
 
 def _alike(one: Outcome) -> tuple[str, str, str, int]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _ACTIONS = ("show",)
 _ENTRIES_SHOWN = 20
 _SESSIONS_SHOWN = 3
+_TABLE_WIDTH_MIN = 70
 
 
 def configure(parser: Parser) -> None:
@@ -107,9 +108,18 @@ def _torn(entries: LogEntries) -> str:
 
 
 def _print_entries(screen: Console, shown: list[LoggedContent]) -> None:
+    from rich.padding import Padding
+
     from workbench.commands.terminal import make_table, plain
 
     if not shown:
+        return
+    if screen.width < _TABLE_WIDTH_MIN:
+        for one in shown:
+            head = [str(one.position), one.time[11:23], one.kind or "first", f"{one.size:,} bytes"]
+            screen.print("\n[bold]" + "  ".join(filter(None, head)) + "[/bold]")
+            screen.print(Padding(plain(_content(one)), (0, 0, 0, 2)))
+        screen.print()
         return
     table = make_table(
         "", [("position", "left"), ("time (UTC)", "left"), ("bytes", "right"), ("kind", "left"), ("content", "left")]
