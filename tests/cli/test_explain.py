@@ -190,3 +190,12 @@ def test_nothing_is_left_behind(call: Callable, tmp_path: Path, monkeypatch: pyt
     call("explain", "INSERT INTO t VALUES (wonder(1))")
     assert list(tmp_path.iterdir()) == []
     assert apsw.vfs_names()[0] == before[0], "another VFS than before is the default one now"
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "120"])
+def test_the_page_keeps_to_the_width(call: Callable, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    shown = call("explain", "DELETE FROM t WHERE x = 1").out
+    assert max(len(line.rstrip()) for line in shown.splitlines()[3:]) <= int(columns)
+    words = " ".join(shown.split())
+    assert [name for name in ("allow", "refuse", "pin", "mixed", "logical", "wal") if name not in words] == []

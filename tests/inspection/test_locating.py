@@ -14,10 +14,11 @@ from tests.inspection.logs import executed, write_log
 from workbench.client.results import ReadResult
 from workbench.cluster.cluster import Cluster
 from workbench.cluster.status import ConvergenceReport
-from workbench.errors import IndefiniteError
+from workbench.errors import IndefiniteError, StatementError
 from workbench.inspection.divergence import ABSENT, WHOLE_ROW, WHOLE_TABLE, Divergence
 from workbench.inspection.locating import locate
 from workbench.protocol.values import Position
+from workbench.storage.base import LEFT_OUT
 from workbench.storage.digest import database_digest
 
 SCHEMA = "CREATE TABLE t (id INTEGER PRIMARY KEY, v)"
@@ -31,6 +32,7 @@ class Databases:
     directory: Path
     replicas: dict[str, apsw.Connection]
     silent: str = ""
+    without_rowids: str = ""
 
     async def session(self, read_policy: str) -> Databases:
         return self
@@ -38,6 +40,8 @@ class Databases:
     async def read(self, sql: str, parameters: Sequence[Any], *, replica: str) -> ReadResult:
         if replica == self.silent:
             raise IndefiniteError("no answer within 10 s")
+        if replica == self.without_rowids and "rowid" in sql:
+            raise StatementError('Referenced column "rowid" not found in FROM clause!')
         rows = self.replicas[replica].execute(sql, tuple(parameters)).fetchall()
         return ReadResult((), tuple(rows), Position(1, 3), replica, 1.0)
 
@@ -103,6 +107,23 @@ def test_more_rows_than_are_named(tmp_path: Path) -> None:
     found = located(tmp_path, [SCHEMA, many], [SCHEMA, many], rows_max=5)
     assert len(found.values) == 5
     assert found.tables[0].note == "more than 5 rows differ"
+
+
+def test_another_engine_is_compared_without_rowids_and_in_what_it_has(tmp_path: Path) -> None:
+    databases = Databases(tmp_path, {}, without_rowids="duck")
+    for name, values in (("duck", "(1, 'a'), (2, 'x')"), ("replica-1", "(1, 'a'), (2, 'b')")):
+        connection = databases.replicas[name] = apsw.Connection(":memory:")
+        connection.execute(f"CREATE TABLE bare (x, y); INSERT INTO bare VALUES {values}")
+    digests = {name: database_digest(connection) for name, connection in databases.replicas.items()}
+    digests["duck"]["(schema)"] = f"{LEFT_OUT}the schema is DuckDB's own"
+    report = ConvergenceReport(ok=False, reason="", digests=digests, positions={})
+    found = asyncio.run(locate(cast("Cluster", databases), report))
+    assert found.reference == "replica-1", "whoever has all tables is what the others are compared with"
+    assert [(one.name, one.replicas, one.rows) for one in found.tables] == [("bare", ("duck",), 2)]
+    assert {value.key: dict(value.values) for value in found.values} == {
+        "x=2, y='b'": {"replica-1": "x=2, y='b'", "duck": ABSENT},
+        "x=2, y='x'": {"replica-1": ABSENT, "duck": "x=2, y='x'"},
+    }
 
 
 def test_a_replica_without_files_leaves_the_cause_open(tmp_path: Path) -> None:

@@ -84,9 +84,7 @@ def _print_causes(screen: Console, explanation: Explanation) -> None:
     from workbench.commands.terminal import plain
 
     if not explanation.causes:
-        screen.print(
-            "[green]safe[/green]: executed again, the SQL has the same effect on every replica", soft_wrap=True
-        )
+        screen.print("[green]safe[/green]: executed again, the SQL has the same effect on every replica")
         return
     for one in explanation.causes:
         pinned = "" if one.pinnable else " (cannot be pinned)"

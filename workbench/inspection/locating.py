@@ -8,9 +8,11 @@ touched a differing row is noted (`tracing.py`). What the values are stands in `
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from workbench.cluster.status import left_out
 from workbench.errors import OperationError, StatementError, WorkbenchError
 from workbench.inspection.causes import cause_of, unsafe_causes
 from workbench.inspection.comparing import Reader, RowDifference, TableShape, Values, all_same, compare_table, shape_of
@@ -67,7 +69,9 @@ class _Finding:
     def __init__(self, session: Session, report: ConvergenceReport, rows_max: int) -> None:
         self._report = report
         self._rows_max = rows_max
-        self.reference = next(iter(report.digests), "")
+        self._left_out = {name: left_out(digests) for name, digests in report.digests.items()}
+        whole = [name for name, tables in self._left_out.items() if not tables]
+        self.reference = next(iter([*whole, *report.digests]), "")
         self._readers = {name: _reader(session, name) for name in report.digests}
         self.tables: list[DivergedTable] = []
         self.values: list[DivergedValue] = []
@@ -76,19 +80,33 @@ class _Finding:
         self.notes: list[str] = []
 
     async def compare(self) -> None:
-        for table in _differing(self._report.digests):
+        for table in self._differing():
             try:
                 await (self._compare_schema() if table == SCHEMA_KEY else self._compare_table(table))
             except OperationError as error:
                 self.tables.append(self._table(table, 0, f"its rows could not be read: {error.message}"))
 
+    def _differing(self) -> list[str]:
+        names = sorted({name for tables in self._report.digests.values() for name in tables})
+        return [name for name in names if len(set(self._digests(name).values())) > 1]
+
+    def _digests(self, table: str) -> dict[str, str | None]:
+        """Replica -> digest of `table`, for those that have something to compare."""
+        return {
+            replica: tables.get(table)
+            for replica, tables in self._report.digests.items()
+            if table not in self._left_out[replica]
+        }
+
     def _table(self, name: str, rows: int, note: str = "") -> DivergedTable:
-        digests = {replica: tables.get(name) for replica, tables in self._report.digests.items()}
-        differing = tuple(replica for replica, digest in digests.items() if digest != digests[self.reference])
+        digests = self._digests(name)
+        common = digests.get(self.reference)
+        differing = tuple(replica for replica, digest in digests.items() if digest != common)
         return DivergedTable(name=name, replicas=differing, rows=rows, note=note)
 
     async def _compare_table(self, name: str) -> None:
-        shapes = {replica: await shape_of(read, name) for replica, read in self._readers.items()}
+        readers = {replica: self._readers[replica] for replica in self._digests(name)}
+        shapes = {replica: await shape_of(read, name) for replica, read in readers.items()}
         known = [shape for shape in shapes.values() if shape is not None]
         if not known:
             self.tables.append(self._table(name, 0, "its columns could not be read"))
@@ -108,7 +126,14 @@ class _Finding:
                 self._table(name, 0, f"not compared: {self._rows_max:,} differing rows were found before")
             )
             return
-        found, note = await compare_table(self._readers, known[0], room)
+        shape = shapes.get(self.reference) or known[0]
+        try:
+            found, note = await compare_table(readers, shape, room)
+        except StatementError:
+            if shape.told_by != "rowid":
+                raise
+            # Another engine may know no such rowid: rows are told apart as a whole then.
+            found, note = await compare_table(readers, replace(shape, key=shape.columns, told_by="row"), room)
         if not found and not note:
             note = "the rows are equal, in another order or of other types than the digest takes for equal"
         self.differences += found
@@ -118,6 +143,7 @@ class _Finding:
         schemas = {
             replica: {str(key): literal(sql) for key, sql in await read(_SCHEMA, ())}
             for replica, read in self._readers.items()
+            if replica in self._digests(SCHEMA_KEY)
         }
         names = sorted({name for schema in schemas.values() for name in schema})
         count = 0
@@ -139,11 +165,6 @@ def _reader(session: Session, replica: str) -> Reader:
             raise type(error)(f"{replica}: {error.message}") from error
 
     return read
-
-
-def _differing(digests: Mapping[str, Mapping[str, str]]) -> list[str]:
-    names = sorted({name for tables in digests.values() for name in tables})
-    return [name for name in names if len({tables.get(name) for tables in digests.values()}) > 1]
 
 
 def _longest_log(candidates: Iterable[ReplicaFiles]) -> ReplicaFiles | None:
