@@ -134,7 +134,8 @@ class ClientPolicy:
                 return self._execute_first(sql, parameters, read_only=read_only)
             if read_only and not facts.reads_only:
                 raise _writes(facts.keyword)
-            self._announce(facts, read_only=read_only)
+            if self._watch is not None and not read_only:
+                self._announce(facts, self._watch)
             return facts, self._cursor.execute(sql, parameters)
         except apsw.AuthError as error:
             raise StatementError(self._reason or "not authorized") from error
@@ -201,15 +202,15 @@ class ClientPolicy:
             if len(self._known) >= _KNOWN_TEXTS_MAX:
                 self._known.clear()
             self._known[self._text] = facts
-        self._announce(facts, read_only=self._read_only)
+        if self._watch is not None and not self._read_only:
+            self._announce(facts, self._watch)
         return True
 
-    def _announce(self, facts: StatementFacts, *, read_only: bool) -> None:
+    def _announce(self, facts: StatementFacts, watch: Watch) -> None:
         """What the log format does before a statement is none of the client's."""
-        if self._watch is not None and not read_only:
-            self._watching = False
-            self._watch.before_statement(facts)
-            self._watching = True
+        self._watching = False
+        watch.before_statement(facts)
+        self._watching = True
 
     def _examine(self, text: str, watch: Watch) -> Examination:
         self._watching = False
