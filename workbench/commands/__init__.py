@@ -51,5 +51,10 @@ COMMANDS = {
         "Show the entries of a replica's replication log, decoded; nothing is changed.",
         "workbench log show shop --replica replica-2 --from 10",
     ),
+    "predict": Command(
+        "predict",
+        "Predict how probably reads of a quorum system are fresh, and how soon (PBS).",
+        "workbench predict --fit LNKD-DISK --n 3 --r 1 --w 1",
+    ),
     "doctor": Command("doctor", "Check that this machine has what the workbench needs.", "workbench doctor"),
 }
