@@ -51,7 +51,7 @@ CAUSE_LOOKS: Mapping[str, tuple[str, str, str]] = {
 }
 """Cause -> what it is called here, its colour and its marker."""
 _UNKNOWN = ("no unsafe statement", FAINT, "o")
-_LABELLED_MAX = 9
+_LABELLED_MAX = 24
 """Marks up to which each has its statement written beside it."""
 _STATEMENT_CHARACTERS, _STATEMENT_CHARACTERS_MIN = 60, 14
 _LANE_IN = 0.56
