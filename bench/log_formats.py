@@ -3,8 +3,8 @@
 A group of single-INSERT transactions of about 100 bytes is executed and captured by a leader, committed, and applied
 by a follower; broker, replication log and fsync are left out. The same statements are executed on a store that captures
 nothing, in turns with the others, so that all see the same machine: `beyond` is capture + apply on top of that. A
-follower of the statement format has to execute, too: what its apply takes beyond executing is its cost, as for the
-others it is all of apply. Then one small write alone, with the same figures.
+follower of the statement format has to execute, too, which is counted as its apply. All but `wal` pay for a transaction
+with the position in it, whatever the entry holds: a write that comes alone feels that. Both are measured, groups first.
 
 Usage: `python bench/log_formats.py [groups] [group]`. Prints the median over groups, in CPU time of the thread; a
 checkpoint falls into few of them, so the mean of `commit` is shown as well. Bytes: those of a body a write, and what of
@@ -27,7 +27,7 @@ from workbench.config import LOG_FORMATS, Limits, LogFormatName
 from workbench.log_formats import logical, statement, wal
 from workbench.protocol.codec import encode, encode_entry
 from workbench.protocol.messages import AppendEntries
-from workbench.protocol.values import Entry, Position, Statement, Transaction
+from workbench.protocol.values import EMPTY_KIND, Entry, Position, Statement, Transaction
 from workbench.storage.base import Store
 from workbench.storage.sqlite import open_store
 
@@ -53,7 +53,8 @@ class Measured:
     def __init__(self, log_format: LogFormatName | None, directory: Path) -> None:
         self.log_format: LogFormatName = log_format or "statement"
         self.leader = self._open(directory / f"{log_format}-leader", captures=log_format is not None)
-        self.follower = self._open(directory / f"{log_format}-follower", captures=True) if log_format else None
+        self.follower = self._open(directory / f"{log_format}-follower", captures=True)
+        self._has_data = log_format is not None
         self.times: dict[str, list[float]] = {"execute": [], "commit": [], "apply": []}
         self.body_bytes: list[int] = []
         self.overhead_bytes: list[float] = []
@@ -74,10 +75,10 @@ class Measured:
         assert not execution.refused, execution.refused[0]
         self.leader.commit()
         committed = time.thread_time()
-        entry = Entry(1, self._index, self.log_format, execution.members, execution.body)
+        kind = self.log_format if self._has_data else EMPTY_KIND
+        entry = Entry(1, self._index, kind, execution.members, execution.body)
         before = time.thread_time()
-        if self.follower is not None:
-            self.follower.apply([entry])
+        self.follower.apply([entry])
         applied = time.thread_time()
         if is_counted:
             self.times["execute"].append(executed - start)
@@ -88,9 +89,8 @@ class Measured:
 
     def close(self) -> None:
         """Check that both have the same, and close them."""
-        if self.follower is not None:
-            assert self.leader.digest() == self.follower.digest()
-            self.follower.close()
+        assert not self._has_data or self.leader.digest() == self.follower.digest()
+        self.follower.close()
         self.leader.close()
 
     def median_us(self, size: int) -> dict[str, float]:
@@ -109,6 +109,8 @@ def overhead(entry: Entry, group: Sequence[Transaction]) -> float:
 def content_bytes(entry: Entry, group: Sequence[Transaction]) -> int:
     """Bytes that have to travel, whatever the body looks like."""
     match entry.kind:
+        case "":
+            return 0
         case "logical":
             parts = logical.decode_body(entry.body).parts
             return sum(len(part.changeset) for part in parts if isinstance(part, logical.Changes))
@@ -130,7 +132,8 @@ def measure(groups: int, size: int, directory: Path) -> None:
     base = measured.pop(None)
     plain = base.median_us(size)
     print(
-        f"{groups} groups of {size}: executing and committing alone {plain['execute'] + plain['commit']:.2f} us a write"
+        f"{groups} groups of {size}, us a write: to execute and commit {plain['execute'] + plain['commit']:.2f},"
+        f" and what a follower pays for any entry {plain['apply']:.2f}"
     )
     base.close()
     for name, one in measured.items():

@@ -20,17 +20,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 import apsw
 
 from workbench.errors import CodecError, DivergedError
 from workbench.log_formats.base import NO_DIVERGENCE, diverged, set_enforcement
+from workbench.log_formats.changesets import Change
 from workbench.log_formats.image_capture import drop_triggers
 from workbench.log_formats.key_kinds import Table, read_tables
 from workbench.log_formats.parking import WIDE_COLUMNS, apply_parked
 from workbench.log_formats.row_images import ImageWriter, check_images
 from workbench.log_formats.row_parts import Changes, Part, RowImages, SchemaChange, Sequences
+from workbench.log_formats.single_change import SingleChange
 from workbench.log_formats.table_shapes import (
     SequenceRows,
     Shape,
@@ -44,6 +46,8 @@ from workbench.log_formats.table_shapes import (
 _TRIED_MAX: Final = 100
 """Updates of a table with UNIQUE indexes that SQLite may try one by one; it takes their square."""
 
+_SMALL_BYTES: Final = 4_096
+
 _CONFLICTS = {
     apsw.SQLITE_CHANGESET_DATA: "the row has other values",
     apsw.SQLITE_CHANGESET_NOTFOUND: "there is no such row",
@@ -51,6 +55,17 @@ _CONFLICTS = {
     apsw.SQLITE_CHANGESET_CONSTRAINT: "a constraint does not allow it",
     apsw.SQLITE_CHANGESET_FOREIGN_KEY: "a foreign key does not allow it",
 }
+
+
+class _Looked(NamedTuple):
+    """What was seen of a changeset."""
+
+    updates: dict[str, int]
+    """Rows updated in each table with UNIQUE indexes."""
+    wide: set[str]
+    """Tables of so many columns that SQLite cannot apply their changes."""
+    only: Change | None
+    """The only change of a small changeset."""
 
 
 class RowApplier:
@@ -61,6 +76,7 @@ class RowApplier:
         self._cursor = connection.cursor()
         self._shapes: dict[str, Shape] | None = None
         self._tables: dict[str, Table] | None = None
+        self._single = SingleChange(connection)
         self._unique: frozenset[str] = frozenset()
         self._has_virtual_tables = False
         self._has_sequences = False
@@ -75,6 +91,7 @@ class RowApplier:
     def schema_changed(self) -> None:
         """A statement has changed the schema, or a rollback may have."""
         self._shapes = self._tables = None
+        self._single.forget()
 
     def apply(self, part: Part) -> None:
         """Bring one part into the open transaction."""
@@ -124,8 +141,14 @@ class RowApplier:
             conflicts.append(f"{change.op} on table {change.name}, {_values(change):.120}: {what}")
             return apsw.SQLITE_CHANGESET_ABORT
 
-        updates, wide = self._check_shapes(changeset)
+        looked = self._look_through(changeset)
+        updates, wide = looked.updates, looked.wide
         sequences = read_sequences(self._connection) if self._has_sequences else ()
+        if looked.only is not None:
+            table = self._learn_tables().get(looked.only.name)
+            if table is not None and self._single.apply(table, *looked.only[1:]):
+                self._restore_sequences(sequences)
+                return
         try:
             if not wide and max(updates.values(), default=0) <= _TRIED_MAX:
                 try:
@@ -148,16 +171,15 @@ class RowApplier:
                 ) from error
             raise diverged("apply a changeset", error) from error
 
-    def _check_shapes(self, changeset: bytes) -> tuple[dict[str, int], set[str]]:
-        """Raise unless every change fits a table.
-
-        Returns how many rows are updated in each table with UNIQUE indexes, and the tables of very many columns.
-        """
+    def _look_through(self, changeset: bytes) -> _Looked:
+        """Raise unless every change fits a table."""
         shapes = self._learn_schema()
         name = None
         is_unique = False
         updates: dict[str, int] = {}
         wide: set[str] = set()
+        only: Change | None = None
+        count = 0 if len(changeset) <= _SMALL_BYTES else 1
         try:
             for change in apsw.Changeset.iter(changeset):
                 if change.name != name:
@@ -172,9 +194,11 @@ class RowApplier:
                         wide.add(name)
                 if is_unique and change.op == "UPDATE":
                     updates[name] = updates.get(name, 0) + 1
+                count += 1
+                only = _as_value(change) if count == 1 else None
         except (apsw.Error, UnicodeDecodeError) as error:
             raise CodecError(f"not a changeset: {error}") from error
-        return updates, wide
+        return _Looked(updates, wide, only)
 
     def _apply_schema_change(self, sql: str) -> None:
         self.schema_changed()
@@ -223,6 +247,14 @@ class RowApplier:
         if self._tables is None:
             self._tables = read_tables(self._connection)
         return self._tables
+
+
+def _as_value(change: apsw.TableChange) -> Change | None:
+    """A change that stays when the next one is looked at; none when Python cannot hold its text."""
+    try:
+        return Change(change.name, change.op, change.old, change.new)
+    except UnicodeDecodeError:
+        return None
 
 
 def _values(change: apsw.TableChange) -> str:

@@ -128,7 +128,7 @@ class ClientPolicy:
         facts = self._known.get(sql)
         self._seen.clear()
         self._reason = ""
-        self._watching = True
+        self._watching = facts is None  # a known text was allowed as a whole; what SQLite compiles to run it is its own
         try:
             if facts is None:
                 return self._execute_first(sql, parameters, read_only=read_only)
