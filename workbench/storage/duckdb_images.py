@@ -53,7 +53,7 @@ def _remove(rows: Rows, name: str, images: Sequence[tuple[object, ...]]) -> None
         same.append(f"t.{column.physical} IS NOT DISTINCT FROM s.v{place}")
     found: list[list[int]] = [[] for _ in distinct]
     for number, place in rows.execute(
-        f"SELECT n, t.rowid FROM {staging.sql} AS s JOIN {place_of(table)} AS t ON {' AND '.join(same)}", staging
+        f"SELECT s.n, t.rowid FROM {staging.sql} AS s JOIN {place_of(table)} AS t ON {' AND '.join(same)}", staging
     ).fetchall():
         found[number].append(place)
     gone: list[int] = []

@@ -210,8 +210,8 @@ class Rows:
             conditions.append(condition)
             compared.append(place)
         found = self.execute(
-            f"SELECT n, t.rowid IS NULL, {', '.join(conditions)} FROM {staging.sql} AS s"
-            f" LEFT JOIN {place_of(table)} AS t ON {join} WHERE {' OR '.join(conditions)} ORDER BY n LIMIT 1",
+            f"SELECT s.n, t.rowid IS NULL, {', '.join(conditions)} FROM {staging.sql} AS s"
+            f" LEFT JOIN {place_of(table)} AS t ON {join} WHERE {' OR '.join(conditions)} ORDER BY s.n LIMIT 1",
             staging,
         ).fetchall()
         if not found:
@@ -231,7 +231,7 @@ class Rows:
             return
         staging, join = self._staged_keys(table, [row.after or {} for row in rows])
         found = self.execute(
-            f"SELECT n FROM {staging.sql} AS s JOIN {place_of(table)} AS t ON {join} ORDER BY n LIMIT 1", staging
+            f"SELECT s.n FROM {staging.sql} AS s JOIN {place_of(table)} AS t ON {join} ORDER BY s.n LIMIT 1", staging
         ).fetchall()
         if found:
             row = rows[found[0][0]]
@@ -264,7 +264,7 @@ class Rows:
         """Let each update be a whole row: what is generated from it needs all of it."""
         staging, join = self._staged_keys(table, [_before(row) for row in rows])
         stored = [(f"t.{column.physical}", column.kind) for column in table.stored]
-        reading = Reading([("n", "integer"), *stored])
+        reading = Reading([("s.n", "integer"), *stored])
         found = self.execute(
             f"SELECT {reading.sql} FROM {staging.sql} AS s JOIN {place_of(table)} AS t ON {join}", staging
         ).fetchall()

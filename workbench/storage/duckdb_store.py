@@ -21,7 +21,7 @@ from pathlib import Path
 import apsw
 
 from workbench.config import Limits, LogFormatName
-from workbench.errors import CodecError, ConfigurationError, DivergedError, StorageError
+from workbench.errors import CodecError, ConfigurationError, DivergedError, StorageError, WorkbenchError
 from workbench.failpoints import hit
 from workbench.log_formats.logical import decode_body
 from workbench.protocol.values import Entry, Position, Statement, Transaction
@@ -82,12 +82,12 @@ class DuckDBStore:
         self._failure: CodecError | DivergedError | None = None
         try:
             self._applied = self._noted = self._prepare(directory)
+        except WorkbenchError:
+            self._connection.close()
+            raise
         except _FAILED as error:
             self._connection.close()
             raise StorageError(f"cannot open {self._path}: {reason(error)}") from error
-        except BaseException:
-            self._connection.close()
-            raise
 
     @property
     def applied(self) -> Position:
