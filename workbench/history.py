@@ -2,7 +2,7 @@
 
 Checkers and metrics judge this table and nothing else, so whatever enters it is validated once, here: columns and
 types as `operation_rows.COLUMNS` has them, and the few laws that every history obeys (a definite outcome has a
-time, nothing completed before it was sent). Histories of other systems come in through `workbench.history_events`.
+time, nothing completed before it was sent). Histories of other systems come in through `workbench.history_tables`.
 """
 
 from __future__ import annotations

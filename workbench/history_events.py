@@ -1,40 +1,41 @@
-"""Histories as JSON Lines, one event a line, close to Jepsen's; to and from the table of operations.
+"""Histories as JSON Lines, one event a line, close to Jepsen's: read and written as a stream, refused by line.
 
 An operation is an `invoke` event and, unless it never returned, an `ok`, `fail` or `info` event of the same process.
 A process has one operation open at a time, so a process whose operation ended in doubt is never used again.
-`null` as the value of an `ok` read means that the key was absent. Errors name the line.
+`null` as the value of an `ok` read means that the key was absent. Events are ordered by time, at equal times by line.
 
 Besides the keys of the design an event may carry `operation`, `cell`, `member`, `sequence`, `identifier`, `error` and,
-on its invocation, `intended_ns`: with them a table comes back from its history as it was, but for operations that were
-never sent.
+on its invocation, `intended_ns`; others are ignored. docs/histories.md has the rules with examples.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
-import pandas as pd
 
 from workbench.errors import HistoryError
-from workbench.history import operations_frame
-from workbench.operation_rows import OperationRow
+from workbench.history_operations import FUNCTIONS, OPEN, Operation, token, told
 
-Function = Literal["read", "write"]
+TIME_MAX: Final = 2**62
+"""Times are at most so far from 0, in ns: 146 years."""
+
+_INT64: Final = 2**63
+_SCALARS = (str, int, float, bool, type(None))
 
 
 class Event(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """One line of a history. Every line has process, type, f, key, value and time_ns."""
+    """One line of a history. Every line has process, type, f, key, value and time_ns; `result` is of an `ok` cas."""
 
     process: int
     type: Literal["invoke", "ok", "fail", "info"]
     f: str
     key: str
-    value: int | list[int | None] | None
+    value: Any
     time_ns: int
+    result: bool | None = None
     session: int | None = None
     replica: str = ""
     term: int = 0
@@ -48,123 +49,168 @@ class Event(msgspec.Struct, omit_defaults=True, kw_only=True):
     identifier: int = 0
 
 
-def write_history(operations: pd.DataFrame, path: Path | str) -> None:
-    """Write a table of operations as a history. Operations that were never sent are not part of it."""
+class Pair(NamedTuple):
+    """An operation as its events: `line` of each; `end` is None if it never returned."""
+
+    invocation: Event
+    line: int
+    end: Event | None
+    end_line: int
+
+
+def write_events(events: Iterable[Event], path: Path | str) -> None:
+    """Write events as they come, one a line."""
     encode = msgspec.json.Encoder().encode
     with Path(path).open("wb") as file:
-        file.writelines(encode(event) + b"\n" for event in events(operations))
+        file.writelines(encode(event) + b"\n" for event in events)
 
 
-def events(operations: pd.DataFrame) -> Iterator[Event]:
-    """The events of a table of operations in the order of their times."""
-    names = [str(name) for name in operations.columns]
-    columns = [[None if value is pd.NA else value for value in operations[name].tolist()] for name in names]
-    rows = [OperationRow(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)]
-    sent = sorted((row for row in rows if row.invoked_ns is not None), key=lambda row: row.invoked_ns or 0)
-    process_of = _processes(sent)
-    timed: list[tuple[int, int, int, Event]] = []
-    for row in sent:
-        timed += _pair(row, process_of[row.operation])
-    timed.sort(key=lambda item: item[:3])
-    return (event for _, _, _, event in timed)
+def write_operations(operations: Iterable[Operation], path: Path | str) -> None:
+    """Write operations as a history. Read again they are what they were, but for where places had gaps."""
+    write_events(operation_events(operations), path)
 
 
-def _pair(row: OperationRow, process: int) -> list[tuple[int, int, int, Event]]:
-    """Invocation and completion, each with its place in time; at equal times invocations come first (concurrent)."""
-    invoked = row.invoked_ns or 0
-    start = Event(
-        process=process,
-        type="invoke",
-        f=row.kind,
-        key=row.key,
-        value=row.value if row.kind == "write" else None,
-        time_ns=invoked,
-        session=row.session,
-        operation=row.operation,
-        cell=row.cell,
-        intended_ns=row.intended_ns,
-        sequence=row.sequence,
-        identifier=row.identifier,
-    )
-    pair = [(invoked, 0, row.operation, start)]
-    if row.completed_ns is not None:
-        end = msgspec.structs.replace(
-            start,
-            type=row.outcome,
-            value=row.value,
-            time_ns=row.completed_ns,
-            replica=row.replica,
-            term=row.term,
-            index=row.index,
-            member=row.member,
-            error=row.error,
-            intended_ns=None,
-        )
-        pair.append((row.completed_ns, 1, row.operation, end))
-    return pair
+def operation_events(operations: Iterable[Operation]) -> Iterator[Event]:
+    """The events of operations in the order of their places."""
+    placed: list[tuple[int, int, Event]] = []
+    last = 0
+    for number, one in enumerate(operations):
+        value = [one.expected, one.value] if one.f == "cas" else one.value
+        start = Event(
+            process=one.process, type="invoke", f=one.f, key=one.key, value=None if one.f == "read" else value,
+            time_ns=one.invoked_ns, session=one.session, operation=one.number, cell=one.cell,
+        )  # fmt: skip
+        placed.append((one.begin, number, start))
+        last = max(last, one.begin)
+        if one.completed_ns is not None:
+            end = msgspec.structs.replace(
+                start, type=one.outcome, value=value, time_ns=one.completed_ns, result=one.matched, error=one.error,
+                replica=one.replica, term=one.term, index=one.index, member=one.member,
+            )  # fmt: skip
+            placed.append((one.end, number, end))
+    # An operation in doubt has no place for its completion: its time finds one, behind all that have.
+    placed.sort(key=lambda item: (item[2].time_ns, item[0], item[1]))
+    return (event for *_, event in placed)
 
 
-def _processes(rows: Iterable[OperationRow]) -> dict[int, int]:
-    """Operation -> process, each with one open operation at a time; rows come in order of invocation."""
-    busy: list[tuple[int, int]] = []  # (time at which the process is free again, process)
-    free: list[int] = []
-    chosen: dict[int, int] = {}
-    created = 0
-    for row in rows:
-        while busy and busy[0][0] < (row.invoked_ns or 0):
-            heapq.heappush(free, heapq.heappop(busy)[1])
-        if free:
-            process = heapq.heappop(free)
-        else:
-            process, created = created, created + 1
-        chosen[row.operation] = process
-        if row.outcome != "info" and row.completed_ns is not None:
-            heapq.heappush(busy, (row.completed_ns, process))
-    return chosen
+def read_pairs(path: Path | str, functions: Collection[str] | None = FUNCTIONS) -> Iterator[Pair]:
+    """The operations of a history in the order in which they complete, those that never did last; as a stream.
 
-
-def read_history(path: Path | str) -> pd.DataFrame:
-    """The table of operations of a history. Raises `HistoryError` with the line that is wrong.
-
-    An operation that never returned counts as indefinite. Without `intended_ns` an operation was meant to start when
-    it did; without `session` its process is its session.
+    `functions`: those that may occur, None for any. Raises `HistoryError` with the line that is wrong.
     """
     try:
         with Path(path).open("rb") as file:
-            return operations_frame(_Reader(str(path)).read(file))
+            yield from _Reader(str(path), functions).read(file)
     except OSError as error:
         raise HistoryError(f"cannot read the history {path}: {error.strerror}") from error
 
 
-class _Reader:
-    """Pairs invocations with completions, line by line."""
+def read_operations(path: Path | str, functions: Collection[str] | None = FUNCTIONS) -> list[Operation]:
+    """The operations of a history in the order of their invocation, with their places.
 
-    def __init__(self, name: str) -> None:
+    Raises `HistoryError` with the line that is wrong.
+    """
+    return placed_operations(list(read_pairs(path, functions)))
+
+
+def placed_operations(pairs: list[Pair]) -> list[Operation]:
+    """Operations with places: events in the order of their times, at equal times of their lines."""
+    moments = [(pair.invocation.time_ns, pair.line) for pair in pairs]
+    moments += [(pair.end.time_ns, pair.end_line) for pair in pairs if pair.end is not None]
+    moments.sort()
+    places = {line: place for place, (_, line) in enumerate(moments)}
+    operations = [_operation(pair, places) for pair in pairs]
+    operations.sort(key=lambda operation: operation.begin)
+    return operations
+
+
+def _operation(pair: Pair, places: dict[int, int]) -> Operation:
+    start, end = pair.invocation, pair.end
+    outcome = "info" if end is None or end.type == "invoke" else end.type
+    expected, value = start.value if start.f == "cas" else (None, start.value)
+    if start.f == "read" or start.f not in FUNCTIONS:
+        value = end.value if end is not None and outcome == "ok" else None if start.f == "read" else value
+    matched = None
+    if start.f == "cas" and outcome == "ok":
+        matched = end is None or end.result is not False
+    return Operation(
+        number=start.operation or 0,
+        process=start.process,
+        f=start.f,
+        key=start.key,
+        value=value,
+        expected=expected,
+        matched=matched,
+        outcome=outcome,
+        begin=places[pair.line],
+        end=OPEN if end is None or outcome == "info" else places[pair.end_line],
+        invoked_ns=start.time_ns,
+        completed_ns=end.time_ns if end is not None else None,
+        session=start.process if start.session is None else start.session,
+        cell=start.cell,
+        replica=end.replica if end else "",
+        term=end.term if end else 0,
+        index=end.index if end else 0,
+        member=end.member if end else 0,
+        error=end.error if end else "",
+    )
+
+
+class _Reader:
+    """Pairs invocations with completions, line by line; keeps what is open, and which numbers were used."""
+
+    def __init__(self, name: str, functions: Collection[str] | None) -> None:
         self.name = name
+        self.functions = functions
         self.line = 0
-        self.open: dict[int, Event] = {}
+        self.open: dict[int, tuple[Event, int]] = {}
         self.in_doubt: set[int] = set()
         self.operations: set[int] = set()
+        self.free_since: dict[int, int] = {}
 
-    def read(self, lines: Iterable[bytes]) -> Iterator[OperationRow]:
+    def read(self, lines: Iterable[bytes]) -> Iterator[Pair]:
         decode = msgspec.json.Decoder(Event).decode
         for self.line, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
                 event = decode(line)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 raise self.wrong(f"not an event: {error}") from error
-            if event.f not in ("read", "write"):
-                raise self.wrong(f"f is {event.f!r}", hint="this table holds read and write")
-            if isinstance(event.value, list):
-                raise self.wrong(f"the value of a {event.f} is a list", hint="an integer or null")
+            self.check(event)
             if event.type == "invoke":
                 self.invoke(event)
             else:
                 yield self.complete(event)
-        for event in self.open.values():
-            yield _operation(event, None)
+        for event, line_number in self.open.values():
+            yield Pair(event, line_number, None, 0)
+
+    def check(self, event: Event) -> None:
+        """What a line says by itself."""
+        if self.functions is not None and event.f not in self.functions:
+            raise self.wrong(f"f is {event.f!r}", hint=f"this history holds {', '.join(self.functions)}")
+        if abs(event.time_ns) > TIME_MAX:
+            raise self.wrong(f"time_ns is {event.time_ns}", hint="it must be within 2**62 ns of 0")
+        numbers = (event.term, event.index, event.member, event.sequence, event.identifier)
+        others = (event.process, event.session or 0, event.operation or 0)
+        if min(numbers) < 0 or max(*numbers, *others) >= _INT64 or min(others) < -_INT64:
+            raise self.wrong("a number out of range", hint="64 bits; positions and sequences are not negative")
+        if event.result is not None and (event.f != "cas" or event.type != "ok"):
+            raise self.wrong(f"a result of {event.f} {event.type}", hint="only a cas that is ok has a result")
+        self.check_value(event)
+
+    def check_value(self, event: Event) -> None:
+        value = event.value
+        if event.f == "cas":
+            if value is None and event.type in {"fail", "info"}:
+                return
+            if not isinstance(value, list) or len(value) != 2 or not all(isinstance(one, _SCALARS) for one in value):
+                raise self.wrong(f"the value of a cas is {told(value)}", hint="it must be [expected, new]")
+            if value[1] is None:
+                raise self.wrong("a cas that sets null", hint="null means that the key is absent")
+        elif event.f in FUNCTIONS and not isinstance(value, _SCALARS):
+            kind = "a list" if isinstance(value, list) else "an object"
+            raise self.wrong(f"the value of a {event.f} is {kind}", hint="it must be a JSON scalar")
 
     def invoke(self, event: Event) -> None:
         if event.process in self.open or event.process in self.in_doubt:
@@ -173,50 +219,34 @@ class _Reader:
                 hint="an operation ended by info stays open; go on with a new process",
             )
         if event.f == "write" and event.value is None:
-            raise self.wrong("a write without a value")
+            raise self.wrong("a write without a value", hint="null means that the key is absent")
+        if event.time_ns < self.free_since.get(event.process, event.time_ns):
+            raise self.wrong(f"process {event.process} invokes before its earlier operation completed")
         event.operation = self.line - 1 if event.operation is None else event.operation
         if event.operation in self.operations:
             raise self.wrong(f"operation {event.operation} was invoked before")
         self.operations.add(event.operation)
-        self.open[event.process] = event
+        self.open[event.process] = event, self.line
 
-    def complete(self, event: Event) -> OperationRow:
-        invocation = self.open.pop(event.process, None)
-        if invocation is None:
+    def complete(self, event: Event) -> Pair:
+        if event.process not in self.open:
             raise self.wrong(f"process {event.process} has no open operation to end with {event.type}")
+        invocation, line = self.open.pop(event.process)
         if (event.f, event.key) != (invocation.f, invocation.key):
             raise self.wrong(f"{event.f} of {event.key!r} ends {invocation.f} of {invocation.key!r}")
-        if event.f == "write" and event.type == "ok" and event.value != invocation.value:
-            raise self.wrong(f"a write of {invocation.value} ends with value {event.value}")
+        given = event.f in {"write", "cas"} and event.type == "ok"
+        if given and token(event.value) != token(invocation.value):
+            raise self.wrong(f"a {event.f} of {told(invocation.value)} ends with value {_null(event.value)}")
         if event.time_ns < invocation.time_ns:
             raise self.wrong("completed before it was invoked")
         if event.type == "info":
             self.in_doubt.add(event.process)
-        return _operation(invocation, event)
+        self.free_since[event.process] = event.time_ns
+        return Pair(invocation, line, event, self.line)
 
     def wrong(self, what: str, *, hint: str = "") -> HistoryError:
         return HistoryError(f"{self.name}, line {self.line}: {what}", hint=hint)
 
 
-def _operation(invocation: Event, end: Event | None) -> OperationRow:
-    value = invocation.value if invocation.f == "write" or end is None or end.type != "ok" else end.value
-    assert not isinstance(value, list)
-    return OperationRow(
-        operation=invocation.operation or 0,
-        cell=invocation.cell,
-        session=invocation.process if invocation.session is None else invocation.session,
-        kind="read" if invocation.f == "read" else "write",
-        key=invocation.key,
-        value=value,
-        outcome="info" if end is None or end.type == "invoke" else end.type,
-        error=end.error if end else "",
-        replica=end.replica if end else "",
-        term=end.term if end else 0,
-        index=end.index if end else 0,
-        member=end.member if end else 0,
-        intended_ns=invocation.time_ns if invocation.intended_ns is None else invocation.intended_ns,
-        invoked_ns=invocation.time_ns,
-        completed_ns=end.time_ns if end else None,
-        sequence=invocation.sequence,
-        identifier=invocation.identifier,
-    )
+def _null(value: Any) -> str:
+    return "null" if value is None else told(value)

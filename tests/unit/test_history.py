@@ -10,7 +10,7 @@ from pandas.testing import assert_frame_equal
 
 from workbench.errors import HistoryError
 from workbench.history import SCHEMA, operations_frame, validate_operations
-from workbench.history_events import events, read_history, write_history
+from workbench.history_tables import events, read_history, write_history
 
 OK_WRITE = {
     "operation": 1,

@@ -1,0 +1,291 @@
+"""Between histories and DataFrames: the table of operations, the tidy frame of any history, Parquet.
+
+- The *table of operations* (`workbench.history`): reads and writes of integers. `write_history` and `read_history` turn
+  it into JSON Lines and back, `coded_table` makes one of any history, with a number in place of each value.
+- The *tidy frame*: one row an operation of any history, values as JSON text, so that a column has one type and Parquet
+  can hold it: `to_frame` and `from_frame`.
+
+`open_history` reads whatever it is given: JSON Lines, either table as Parquet, or a run folder.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pandas as pd
+
+from workbench.errors import HistoryError
+from workbench.history import SCHEMA, complete_columns, operations_frame, validate_operations
+from workbench.history_events import Event, Pair, placed_operations, read_operations, read_pairs, write_events
+from workbench.history_operations import Operation, token, told
+from workbench.operation_rows import OperationRow
+
+FRAME: Final[dict[str, str]] = {
+    "number": "int64", "cell": "str", "process": "int64", "session": "int64", "f": "str", "key": "str", "value": "str",
+    "expected": "str", "matched": "boolean", "outcome": "str", "error": "str", "replica": "str", "term": "int64",
+    "index": "int64", "member": "int64", "begin": "int64", "end": "int64", "invoked_ns": "int64",
+    "completed_ns": "Int64",
+}  # fmt: skip
+"""Column -> type of the tidy frame; `value` and `expected` are JSON text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """A table of operations made of any history: `values[code]` is the value that a number stands for.
+
+    A cas that matched became a read of what it expected and a write of what it set, at the same time; `numbers` maps
+    the added read to the cas. One that did not match says only what the key was not, and is left out.
+    """
+
+    table: pd.DataFrame
+    values: Mapping[int, Any] = field(default_factory=dict)
+    numbers: Mapping[int, int] = field(default_factory=dict)
+
+    def value(self, code: Any) -> Any:
+        """What stood in the history in place of `code`."""
+        return self.values.get(code, code)
+
+    def number(self, number: int) -> int:
+        """The operation of the history that row `number` was made of."""
+        return self.numbers.get(number, number)
+
+    def labels(self) -> dict[int, str]:
+        """Code -> value as a sentence shows it; empty if codes are the values."""
+        return {code: told(value) for code, value in self.values.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A history from anywhere. `table` is None unless it came as a table of operations."""
+
+    name: str
+    operations: list[Operation] = field(repr=False)
+    table: pd.DataFrame | None = field(default=None, repr=False)
+    faults: pd.DataFrame | None = field(default=None, repr=False)
+    """Of a run folder: its table of events (`cell`, `at_ms`, `event`, `replica`, `detail`)."""
+
+    def coded(self) -> Coded:
+        return Coded(self.table) if self.table is not None else coded_table(self.operations)
+
+
+def open_history(path: Path | str) -> History:
+    """Read JSON Lines, Parquet or a run folder. Raises `HistoryError`, of a bad line with its number."""
+    path = Path(path)
+    if path.is_dir():
+        events = path / "tables" / "events.parquet"
+        if not (path / "operations.parquet").exists():
+            raise HistoryError(f"{path} has no operations.parquet", hint="a history is a file, or a run folder")
+        return _of_parquet(path / "operations.parquet", pd.read_parquet(events) if events.exists() else None)
+    if path.suffix == ".parquet":
+        return _of_parquet(path, None)
+    return History(str(path), read_operations(path))
+
+
+def _of_parquet(path: Path, faults: pd.DataFrame | None) -> History:
+    try:
+        frame = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise HistoryError(f"cannot read the history {path}: {' '.join(str(error).split())}") from error
+    if "f" in frame.columns:
+        return History(str(path), from_frame(frame), None, faults)
+    table = validate_operations(complete_columns(frame))
+    return History(str(path), table_operations(table), table, faults)
+
+
+# ---- the table of operations
+
+
+def write_history(operations: pd.DataFrame, path: Path | str) -> None:
+    """Write a table of operations as a history. Operations that were never sent are not part of it."""
+    write_events(events(operations), path)
+
+
+def read_history(path: Path | str) -> pd.DataFrame:
+    """The table of operations of a history of integers. Raises `HistoryError` with the line that is wrong.
+
+    An operation that never returned counts as indefinite. Without `intended_ns` an operation was meant to start when
+    it did; without `session` its process is its session.
+    """
+    return operations_frame(_row(pair, str(path)) for pair in read_pairs(path, ("read", "write")))
+
+
+def _row(pair: Pair, name: str) -> OperationRow:
+    start, end = pair.invocation, pair.end
+    value = start.value if start.f == "write" or end is None or end.type != "ok" else end.value
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        line = pair.line if start.f == "write" else pair.end_line
+        raise HistoryError(f"{name}, line {line}: value is {told(value)}", hint="this table holds integers")
+    if value is not None and not -(2**63) <= value < 2**63:
+        raise HistoryError(f"{name}, line {pair.line}: value is {value}, which is beyond 64 bits")
+    return OperationRow(
+        operation=start.operation or 0,
+        cell=start.cell,
+        session=start.process if start.session is None else start.session,
+        kind="read" if start.f == "read" else "write",
+        key=start.key,
+        value=value,
+        outcome="info" if end is None or end.type == "invoke" else end.type,
+        error=end.error if end else "",
+        replica=end.replica if end else "",
+        term=end.term if end else 0,
+        index=end.index if end else 0,
+        member=end.member if end else 0,
+        intended_ns=start.time_ns if start.intended_ns is None else start.intended_ns,
+        invoked_ns=start.time_ns,
+        completed_ns=end.time_ns if end else None,
+        sequence=start.sequence,
+        identifier=start.identifier,
+    )
+
+
+def events(operations: pd.DataFrame) -> Iterator[Event]:
+    """The events of a table of operations in the order of their times."""
+    timed: list[tuple[int, int, int, Event]] = []
+    for pair in _pairs(operations):
+        number = pair.invocation.operation or 0
+        timed.append((pair.invocation.time_ns, 0, number, pair.invocation))
+        if pair.end is not None:
+            timed.append((pair.end.time_ns, 1, number, pair.end))
+    timed.sort(key=lambda item: item[:3])
+    return (event for *_, event in timed)
+
+
+def table_operations(operations: pd.DataFrame) -> list[Operation]:
+    """The operations of a table; at equal times invocations come first, so that they are concurrent."""
+    pairs = list(_pairs(operations))
+    count = len(pairs)
+    numbered = [pair._replace(line=number + 1, end_line=count + number + 1) for number, pair in enumerate(pairs)]
+    return placed_operations(numbered)
+
+
+def _pairs(operations: pd.DataFrame) -> Iterator[Pair]:
+    names = [str(name) for name in operations.columns]
+    columns = [[None if value is pd.NA else value for value in operations[name].tolist()] for name in names]
+    rows = [OperationRow(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)]
+    sent = sorted((row for row in rows if row.invoked_ns is not None), key=lambda row: row.invoked_ns or 0)
+    process_of = _processes(sent)
+    return (_pair(row, process_of[row.operation]) for row in sent)
+
+
+def _pair(row: OperationRow, process: int) -> Pair:
+    start = Event(
+        process=process,
+        type="invoke",
+        f=row.kind,
+        key=row.key,
+        value=row.value if row.kind == "write" else None,
+        time_ns=row.invoked_ns or 0,
+        session=row.session,
+        operation=row.operation,
+        cell=row.cell,
+        intended_ns=row.intended_ns,
+        sequence=row.sequence,
+        identifier=row.identifier,
+    )
+    if row.completed_ns is None:
+        return Pair(start, 0, None, 0)
+    end = msgspec.structs.replace(
+        start,
+        type=row.outcome,
+        value=row.value,
+        time_ns=row.completed_ns,
+        replica=row.replica,
+        term=row.term,
+        index=row.index,
+        member=row.member,
+        error=row.error,
+        intended_ns=None,
+    )
+    return Pair(start, 0, end, 0)
+
+
+def _processes(rows: Iterable[OperationRow]) -> dict[int, int]:
+    """Operation -> process, each with one open operation at a time; rows come in order of invocation."""
+    busy: list[tuple[int, int]] = []  # (time at which the process is free again, process)
+    free: list[int] = []
+    chosen: dict[int, int] = {}
+    created = 0
+    for row in rows:
+        while busy and busy[0][0] < (row.invoked_ns or 0):
+            heapq.heappush(free, heapq.heappop(busy)[1])
+        if free:
+            process = heapq.heappop(free)
+        else:
+            process, created = created, created + 1
+        chosen[row.operation] = process
+        if row.outcome != "info" and row.completed_ns is not None:
+            heapq.heappush(busy, (row.completed_ns, process))
+    return chosen
+
+
+# ---- any history as a table of operations
+
+
+def coded_table(operations: Iterable[Operation]) -> Coded:
+    """A table of operations with a number in place of each value; integers stand for themselves if all values are."""
+    kept = [one for one in operations if not (one.f == "cas" and (one.outcome == "fail" or one.matched is False))]
+    values = [one.value for one in kept] + [one.expected for one in kept]
+    plain = all(value is None or (type(value) is int and -(2**63) <= value < 2**63) for value in values)
+    codes: dict[Any, int] = {}
+    rows: list[OperationRow] = []
+    numbers: dict[int, int] = {}
+    unused = max((one.number for one in kept), default=0) + 1
+
+    def code(value: Any) -> int | None:
+        return value if plain or value is None else codes.setdefault(token(value), len(codes) + 1)
+
+    for one in kept:
+        if one.f == "cas" and one.outcome == "ok":
+            numbers[unused] = one.number
+            rows.append(_coded_row(one, unused, "read", code(one.expected)))
+            unused += 1
+        kind = "read" if one.f == "read" else "write"
+        rows.append(_coded_row(one, one.number, kind, code(one.value)))
+    decoded = {} if plain else {codes[token(value)]: value for value in values if value is not None}
+    return Coded(operations_frame(rows), decoded, numbers)
+
+
+def _coded_row(one: Operation, number: int, kind: Any, value: int | None) -> OperationRow:
+    return OperationRow(
+        operation=number, cell=one.cell, session=one.session, kind=kind, key=one.key, value=value, outcome=one.outcome,
+        error=one.error, replica=one.replica, term=one.term, index=one.index, member=one.member,
+        intended_ns=one.invoked_ns, invoked_ns=one.invoked_ns, completed_ns=one.completed_ns,
+    )  # fmt: skip
+
+
+# ---- the tidy frame
+
+
+def to_frame(operations: Iterable[Operation]) -> pd.DataFrame:
+    """Any history as a DataFrame that Parquet can hold."""
+    listed = list(operations)
+    columns: dict[str, Any] = {}
+    for name, dtype in FRAME.items():
+        values = [getattr(one, name) for one in listed]
+        if name in {"value", "expected"}:
+            values = [msgspec.json.encode(value).decode() for value in values]
+        columns[name] = pd.array(values, dtype=dtype)
+    return pd.DataFrame(columns)
+
+
+def from_frame(frame: pd.DataFrame) -> list[Operation]:
+    """The operations of a tidy frame, in the order of their places. Raises `HistoryError`."""
+    missing = [name for name in FRAME if name not in frame.columns]
+    if missing:
+        hint = "it is neither a tidy frame of a history nor a table of operations: " + ", ".join(SCHEMA)
+        raise HistoryError("the history lacks the column " + ", ".join(missing), hint=hint)
+    columns = [[None if value is pd.NA else value for value in frame[name].tolist()] for name in FRAME]
+    operations = []
+    for place, values in enumerate(zip(*columns, strict=True)):
+        row = dict(zip(FRAME, values, strict=True))
+        try:
+            row["value"], row["expected"] = msgspec.json.decode(row["value"]), msgspec.json.decode(row["expected"])
+            operations.append(msgspec.convert(row, Operation))
+        except (msgspec.MsgspecError, TypeError) as error:
+            raise HistoryError(f"row {place} of the history is no operation: {error}") from error
+    return sorted(operations, key=lambda one: one.begin)
