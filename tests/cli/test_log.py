@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.inspection.logs import executed, snapshot_of, write_log
+from tests.inspection.logs import executed, seal_snapshot, snapshot_of, write_log
 from workbench.config import LOG_FORMATS, LogFormatName
+from workbench.protocol.membership import members_entry
+from workbench.protocol.sessions import expiry_entry
+from workbench.protocol.values import Entry
 
 STATEMENTS = (
     "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)",
@@ -144,3 +148,54 @@ def test_what_is_no_log_is_one_line(call: Callable, tmp_path: Path, cluster: Pat
     (tmp_path / "run" / "run.json").write_text('{"experiment": "failover"}')
     called = call("log", "show", *arguments.split())
     assert (called.err, called.out, called.code) == (NO_LOGS[arguments], "", 2)
+
+
+def test_behind_a_snapshot_names_are_known_as_far_as_the_schema_is(call: Callable, tmp_path: Path) -> None:
+    """A log that begins with entry 4, and a snapshot at entry 6; the schema changed in entry 5."""
+    statements = (*STATEMENTS[:3], "ALTER TABLE item RENAME COLUMN name TO label", *STATEMENTS[4:], "DELETE FROM item")
+    entries = executed(tmp_path / "made", "logical", *statements)
+    replica = write_log(tmp_path / "one", entries, segment_bytes_max=1)
+    for path in sorted((replica / "log").glob("*.log"))[:3]:
+        path.unlink()
+    seal_snapshot(replica, tmp_path / "again", "logical", entries[:6])
+    found = documents(call("log", "show", str(replica), "--json").out)
+    assert [document["index"] for document in found] == [4, 5, 6, 7]
+    assert found[0]["content"][0]["new"] == {"1": "green tea"}, "the names before the change are not known"
+    assert found[2]["content"][0]["old"] == {"id": 2, "label": "Käse"}
+    assert found[3]["content"][0]["old"] == {"id": 1, "label": "green tea"}
+    assert "a snapshot covers the entries up to 1.6" in call("log", "show", str(replica)).out
+
+
+@pytest.mark.parametrize("name", ["installing", "00000000000000000006-1.snapshot"])
+def test_a_snapshot_that_cannot_be_used_is_one_line(call: Callable, tmp_path: Path, name: str) -> None:
+    replica = write_log(tmp_path / "one", executed(tmp_path / "made", "logical", *STATEMENTS))
+    (replica / "snapshots").mkdir()
+    (replica / "snapshots" / name).write_bytes(b"no snapshot")
+    called = call("log", "show", str(replica))
+    assert called.err.startswith(f"error: {replica}/snapshots/{name}: ")
+    assert (called.err.count("\n"), called.out, called.code) == (1, "", 2)
+
+
+def test_entries_without_data_and_bodies_that_are_none(call: Callable, tmp_path: Path) -> None:
+    entries = [
+        Entry(1, 1, "", (), b""),
+        members_entry(1, 2, ("replica-1", "replica-2")),
+        expiry_entry(1, 3, 1),
+        Entry(1, 4, "statement", (), b"\xc1 no body", 2**60),
+        Entry(1, 5, "of the future", (), b"what"),
+    ]
+    replica = write_log(tmp_path / "one", entries)
+    found = documents(call("log", "show", str(replica), "--json").out)
+    assert [document["content"] for document in found[:3]] == [
+        [],
+        [{"members": ["replica-1", "replica-2"]}],
+        [{"expires_up_to": 1}],
+    ]
+    assert found[3]["not_described"].startswith("not a StatementBody")
+    assert base64.b64decode(found[3]["body_base64"]) == b"\xc1 no body"
+    assert found[4]["not_described"] == "an entry of the unknown kind 'of the future'"
+    shown = call("log", "show", str(replica)).out
+    assert "the first entry of term 1" in shown
+    assert "members: replica-1, replica-2" in shown
+    assert "forgets the sessions that wrote last at or before entry 1" in shown
+    assert "not described: not a StatementBody" in shown

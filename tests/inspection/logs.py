@@ -8,9 +8,13 @@ from pathlib import Path
 from tests.storage.replicas import Replicas, transaction
 from workbench.config import LogFormatName
 from workbench.protocol.codec import encode_entry
+from workbench.protocol.ledger import Ledger
+from workbench.protocol.snapshot import SnapshotState
 from workbench.protocol.values import Entry
 from workbench.storage.files import LocalFiles
 from workbench.storage.replication_log import Record, ReplicationLog
+from workbench.storage.snapshot_file import measure
+from workbench.storage.snapshots import Snapshots
 
 IDENTITY = b"a cluster"
 
@@ -41,3 +45,21 @@ def executed(directory: Path, log_format: LogFormatName, *statements: str) -> li
 def snapshot_of(directory: Path) -> dict[str, bytes]:
     """Every file below `directory` with its content, to see that nothing was touched."""
     return {str(path): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
+
+
+def seal_snapshot(directory: Path, scratch: Path, log_format: LogFormatName, entries: Sequence[Entry]) -> None:
+    """A snapshot in the directory of a replica, of what `entries` make."""
+    store = Replicas(scratch, log_format).open("made")
+    store.apply(entries)
+    copy = store.begin_copy()
+    snapshots = Snapshots(
+        LocalFiles(), directory / "snapshots", maker="replica-1", log_format=log_format, page_size=4096
+    )
+    target = snapshots.begin_copy()
+    copy.run(target)
+    copy.finish(target)
+    store.end_copy()
+    image = Ledger(("replica-1",)).image_at(store.applied.index)
+    snapshots.seal(measure(target, copy.size), SnapshotState(store.applied, ((1, 1),), image))
+    snapshots.close()
+    store.close()

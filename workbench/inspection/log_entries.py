@@ -21,6 +21,7 @@ from workbench.log_formats.describing import Described, iterate
 from workbench.log_formats.wal_rows import DATABASE_BYTES_MAX, RowReader
 from workbench.protocol.codec import decode_entry
 from workbench.protocol.values import Entry, Position
+from workbench.storage.client_policy import changes_schema
 from workbench.storage.log_reader import LogReader, LogTail, StoredRecord
 from workbench.storage.read_only import newest_snapshot
 
@@ -84,7 +85,9 @@ class LogEntries:
         self._rows: RowReader | None = None
         self._no_rows = ""
         self._known_from = 1
-        """The first entry that column names and rows are known for."""
+        """The first entry that rows in pages are known for, and that the schema is followed from."""
+        self._named_from = 1
+        """The first entry that the names of columns are known for."""
         self._image = b""
         self.snapshot: Position | None = None
         self._read_snapshot()
@@ -142,15 +145,29 @@ class LogEntries:
 
     def _start_from(self, snapshot: Any) -> None:
         if snapshot is None or snapshot.position.index < self.first_index - 1:
-            self._known_from = 2**63
+            self._known_from = self._named_from = 2**63
             self._no_rows = "the log does not reach back to its beginning, nor to a snapshot"
             return
         self._known_from = snapshot.position.index + 1
         try:
             self._image = snapshot.read_database(DATABASE_BYTES_MAX)
             self._columns.start_from(self._image)
+            self._named_from = self._last_schema_change(self._known_from) + 1
         except WorkbenchError as error:
-            self._known_from, self._no_rows = 2**63, error.message
+            self._known_from = self._named_from = 2**63
+            self._no_rows = error.message
+
+    def _last_schema_change(self, before: int) -> int:
+        """Index of the last entry before `before` that changes the schema: behind it, the schema is the same."""
+        last = self.first_index - 1
+        for record in self._reader.iterate():
+            if record.index >= before:
+                break
+            entry = decode_entry(record.payload).entry
+            for part in iterate(entry.kind, entry.body):
+                if isinstance(sql := part.get("sql"), str) and changes_schema(sql):
+                    last = record.index
+        return last
 
     def _describe(self, record: StoredRecord, *, wanted: bool) -> LoggedContent | None:
         is_known = record.index >= self._known_from
@@ -165,7 +182,9 @@ class LogEntries:
         content: list[Described] = []
         problem, no_rows = "", ""
         try:
-            for part in iterate(entry.kind, entry.body, self._columns.columns if is_known else _no_names):
+            for part in iterate(
+                entry.kind, entry.body, self._columns.columns if record.index >= self._named_from else _no_names
+            ):
                 if is_known and isinstance(sql := part.get("sql"), str):
                     self._columns.execute(sql)
                 content.append(part)
