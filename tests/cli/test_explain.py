@@ -118,6 +118,12 @@ def test_sizes_are_those_of_the_body_and_of_the_entry(call: Callable) -> None:
     assert outcomes["wal"]["content"][-1]["new"] == {"x": "Käse"}
 
 
+def test_text_that_is_not_utf_8(call: Callable) -> None:
+    outcomes = explained(call, "INSERT INTO t VALUES (CAST(x'ff' AS TEXT))")["outcomes"]
+    assert outcomes["logical"]["content"][0]["new"]["x"] == {"text": "/w=="}
+    assert "not valid UTF-8" in outcomes["wal"]["content"][-1]["unknown"]
+
+
 def test_several_statements_are_one_transaction(call: Callable) -> None:
     text = "BEGIN; CREATE TABLE n (at DEFAULT CURRENT_TIMESTAMP, x); INSERT INTO n (x) VALUES (1); COMMIT"
     document = explained(call, text)
@@ -150,6 +156,7 @@ MISTAKES = {
     "INSERT INTO t(a) VALUES (1) ON CONFLICT(a) DO NOTHING": "ON CONFLICT clause does not match any PRIMARY KEY or "
     "UNIQUE constraint (give the tables with --schema FILE.sql)",
     "INSERT INTO other.t VALUES (1)": "no such table: other.t (give the tables with --schema FILE.sql)",
+    "INSERT INTO t VALUES ('\udcff')": "the SQL is not valid UTF-8 (write bytes as x'ff')",
     "ATTACH 'x' AS y": "ATTACH and DETACH are refused: a replica has one database",
     "BEGIN": "transaction control is refused: send the statements together, as one transaction",
     "CREATE TEMP TABLE x (y)": "temporary objects are refused: they would exist on one replica only",

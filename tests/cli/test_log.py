@@ -199,3 +199,36 @@ def test_entries_without_data_and_bodies_that_are_none(call: Callable, tmp_path:
     assert "members: replica-1, replica-2" in shown
     assert "forgets the sessions that wrote last at or before entry 1" in shown
     assert "not described: not a StatementBody" in shown
+
+
+@pytest.mark.parametrize("log_format", LOG_FORMATS)
+def test_text_that_is_not_utf_8_is_shown_or_said_to_be_there(
+    call: Callable, tmp_path: Path, log_format: LogFormatName
+) -> None:
+    statements = (
+        "CREATE TABLE t (x)",
+        "INSERT INTO t VALUES (CAST(x'c3' AS TEXT)), ('fine')",
+        "INSERT INTO t VALUES (1)",
+    )
+    replica = write_log(tmp_path / "one", executed(tmp_path / "made", log_format, *statements))
+    found = documents(call("log", "show", str(replica), "--json").out)
+    if log_format == "logical":
+        assert found[2]["content"][0]["new"]["x"] == {"text": "ww=="}
+        assert "CAST(x'c3' AS TEXT)" in call("log", "show", str(replica)).out
+    if log_format == "wal":
+        assert found[2]["rows_not_described"] == "a table that it changes holds text that is not valid UTF-8"
+    assert not any("not_described" in document for document in found)
+
+
+def test_a_row_image_of_one_row_is_a_change(call: Callable, tmp_path: Path) -> None:
+    statements = (
+        "CREATE TABLE t (k TEXT COLLATE NOCASE PRIMARY KEY, v)",
+        "INSERT INTO t VALUES ('a', 1), ('b', 1)",
+        "UPDATE t SET v = 2 WHERE k = 'a'",
+        "UPDATE t SET v = 3",
+    )
+    replica = write_log(tmp_path / "one", executed(tmp_path / "made", "logical", *statements))
+    found = documents(call("log", "show", str(replica), "--json").out)
+    (change,) = found[3]["content"]
+    assert (change["operation"], change["old"], change["new"]) == ("UPDATE", {"k": "a", "v": 1}, {"k": "a", "v": 2})
+    assert sorted(part["operation"] for part in found[4]["content"]) == ["DELETE", "DELETE", "INSERT", "INSERT"]

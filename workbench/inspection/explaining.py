@@ -158,6 +158,10 @@ def split(sql: str) -> tuple[str, ...]:
     """The statements of a text; BEGIN and COMMIT around them are left out. What is no SQL is one statement, about which
     SQLite has something to say."""
     try:
+        sql.encode()
+    except UnicodeEncodeError as error:
+        raise StatementError("the SQL is not valid UTF-8", hint="write bytes as x'ff'") from error
+    try:
         statements = [one.sql for one in split_statements([sql + "\n;\n"], "the SQL")]
     except ConfigurationError:
         statements = [sql]
@@ -331,8 +335,9 @@ def _described(entries: Sequence[Entry]) -> tuple[Described, ...]:
                     content += rows.describe(entry.body)
                 else:
                     rows.advance(entry.body)
-    except WorkbenchError as error:
-        content.append({"unknown": f"not described: {error.message}"})
+    except (WorkbenchError, UnicodeDecodeError) as error:
+        reason = error.message if isinstance(error, WorkbenchError) else "it holds text that is not valid UTF-8"
+        content.append({"unknown": f"rows not described: {reason}"})
     finally:
         names.close()
         if rows is not None:

@@ -211,6 +211,8 @@ class LogEntries:
                 content += self._rows.describe(entry.body)
             else:
                 self._rows.advance(entry.body)
+        except UnicodeDecodeError:
+            return "a table that it changes holds text that is not valid UTF-8"
         except Exception as error:  # noqa: BLE001  pages of a database that SQLite cannot open, in whatever way
             self._no_rows = " ".join(str(error).split()) or type(error).__name__
             return self._no_rows

@@ -19,6 +19,7 @@ import base64
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TypeAlias
 
 import apsw
@@ -27,6 +28,7 @@ import msgspec
 from workbench.errors import CodecError
 from workbench.log_formats import logical, pinning, row_parts, statement, wal
 from workbench.log_formats.base import strict_decoder
+from workbench.log_formats.changesets import Change, read_changes
 from workbench.protocol import values
 
 Described: TypeAlias = dict[str, object]
@@ -102,44 +104,53 @@ def named_values(row: Iterable[object], names: Sequence[str]) -> Described:
 
 def _statements(body: bytes, columns: Columns) -> Iterator[Described]:
     decoded = statement.decode_body(body)
-    for step in statement.in_order(decoded):
-        match step:
-            case statement.StatementCall(text, parameters):
-                yield {"sql": decoded.texts[text], "parameters": [json_value(value) for value in parameters]}
-            case statement.Pin(_, time_ms, seed):
-                yield {"pinned_time": pinning.time_text(time_ms), "seed": seed.hex()}
-            case _:
-                yield from _parts([step], columns)
+    for are_rows, together in groupby(statement.in_order(decoded), _is_rows):
+        if are_rows:
+            yield from _parts(together, columns)
+            continue
+        for step in together:
+            match step:
+                case statement.StatementCall(text, parameters):
+                    yield {"sql": decoded.texts[text], "parameters": [json_value(value) for value in parameters]}
+                case statement.Pin(_, time_ms, seed):
+                    yield {"pinned_time": pinning.time_text(time_ms), "seed": seed.hex()}
+
+
+def _is_rows(step: object) -> bool:
+    return not isinstance(step, statement.StatementCall | statement.Pin)
 
 
 def _parts(parts: Iterable[object], columns: Columns) -> Iterator[Described]:
-    for part in parts:
-        match part:
-            case row_parts.Changes(changeset):
-                yield from _rows(changeset, columns)
-            case row_parts.SchemaChange(sql):
-                yield {"sql": sql}
-            case row_parts.Sequences(rows):
-                yield {"sequences": {str(name): value for name, value in rows}}
-            case row_parts.RowImages(table, removed, added):
-                yield from _images(table, removed, added, columns(table))
-            case _:
-                yield _unknown_part(part)
+    for are_images, together in groupby(parts, lambda part: isinstance(part, row_parts.RowImages)):
+        if are_images:
+            yield from _images([part for part in together if isinstance(part, row_parts.RowImages)], columns)
+            continue
+        for part in together:
+            match part:
+                case row_parts.Changes(changeset):
+                    yield from _rows(changeset, columns)
+                case row_parts.SchemaChange(sql):
+                    yield {"sql": sql}
+                case row_parts.Sequences(rows):
+                    yield {"sequences": {str(name): value for name, value in rows}}
+                case _:
+                    yield _unknown_part(part)
 
 
-def _images(
-    table: str, removed: Sequence[row_parts.Image], added: Sequence[row_parts.Image], names: Sequence[str]
-) -> Iterator[Described]:
-    """Rows that go and rows that come. Which of several became which is not said, so that only one and one are read
-    as a change."""
-    old, new = ([named_values(map(_image_value, image), names) for image in images] for images in (removed, added))
-    if len(old) == len(new) == 1:
-        yield {"table": table, "operation": "UPDATE", "old": old[0], "new": new[0]}
-        return
-    for row in old:
-        yield {"table": table, "operation": "DELETE", "old": row}
-    for row in new:
-        yield {"table": table, "operation": "INSERT", "new": row}
+def _images(parts: Sequence[row_parts.RowImages], columns: Columns) -> Iterator[Described]:
+    """Rows that go and rows that come, table by table. Which of several became which is not said, so that only one and
+    one are read as a change."""
+    for table in dict.fromkeys(part.table for part in parts):
+        names = columns(table)
+        of_table = [part for part in parts if part.table == table]
+        old = [named_values(map(_image_value, image), names) for part in of_table for image in part.removed]
+        new = [named_values(map(_image_value, image), names) for part in of_table for image in part.added]
+        if len(old) == len(new) == 1:
+            yield {"table": table, "operation": "UPDATE", "old": old[0], "new": new[0]}
+            continue
+        for operation, side, rows in (("DELETE", "old", old), ("INSERT", "new", new)):
+            for row in rows:
+                yield {"table": table, "operation": operation, side: row}
 
 
 def _image_value(value: object) -> object:
@@ -155,16 +166,22 @@ def _unknown_part(part: object) -> Described:
     return {"part": type(part).__name__, **{name: json_value(value) for name, value in fields.items()}}
 
 
-def _rows(changeset: bytes, columns: Columns) -> Iterator[Described]:
-    names: dict[str, Sequence[str]] = {}
+def _rows(changeset: bytes, columns: Columns) -> list[Described]:
     try:
-        for change in apsw.Changeset.iter(changeset):
-            if change.name not in names:
-                names[change.name] = columns(change.name)
-            row: Described = {"table": change.name, "operation": change.op}
-            for side, found in (("old", change.old), ("new", change.new)):
-                if found is not None:
-                    row[side] = named_values(found, names[change.name])
-            yield row
-    except (apsw.Error, UnicodeDecodeError) as error:
+        return list(_row_changes(apsw.Changeset.iter(changeset), columns))
+    except UnicodeDecodeError:  # text that is none, which APSW cannot give
+        return list(_row_changes(read_changes(changeset), columns))
+    except apsw.Error as error:
         raise CodecError(f"not a changeset: {error}") from error
+
+
+def _row_changes(changes: Iterable[apsw.TableChange | Change], columns: Columns) -> Iterator[Described]:
+    names: dict[str, Sequence[str]] = {}
+    for change in changes:
+        if change.name not in names:
+            names[change.name] = columns(change.name)
+        row: Described = {"table": change.name, "operation": change.op}
+        for side, found in (("old", change.old), ("new", change.new)):
+            if found is not None:
+                row[side] = named_values(map(_image_value, found), names[change.name])
+        yield row
