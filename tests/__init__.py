@@ -6,6 +6,7 @@ storage/    SQLite files, the replication log, each log format; in temporary fol
 replica/    one replica's storage: snapshots, rewinds, what is dropped; killed, or without power, at any point
 client/     sessions and the load generator, against replicas in memory that are no more than their answers
 transport/  a broker on loopback
+inspection/ logs, explanations and differences, read from files and databases; no process
 cluster/    whole clusters of real processes
 browser/    notebooks in a real browser
 
