@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from random import Random
 
 import apsw
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from workbench.errors import StatementError
 from workbench.inspection import comparing
 from workbench.inspection.comparing import Reader, RowDifference, Values, compare_table, shape_of
+from workbench.storage.digest import database_digest
 
 
 def reader_of(*statements: str, rows_at_once: int = 10**6) -> Reader:
@@ -127,3 +129,50 @@ def test_rows_read_are_bounded_and_an_early_difference_is_still_found(monkeypatc
     many = "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) INSERT INTO t SELECT i FROM n"
     found, note = compare([reader_of(schema, many), reader_of(schema, many, "DELETE FROM t WHERE id = 3")])
     assert (keys(found), note) == ([(3,)], "its first 100 rows were compared")
+
+
+VALUES = (
+    "1",
+    "1.0",
+    "'1'",
+    "x'31'",
+    "NULL",
+    "'a'",
+    "'A'",
+    "''",
+    "-0.0",
+    "9223372036854775807",
+    "1e300",
+    "CAST(x'ff' AS TEXT)",
+)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_rows_are_found_to_differ_exactly_when_digests_do(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random rows of all types in tables of all shapes, compared in small pages."""
+    random = Random(seed)
+    monkeypatch.setattr(comparing, "_PAGE_ROWS", random.choice((1, 3, 50)))
+    schema = random.choice([sql for name, sql in SHAPES.items() if name not in ("full text", "hidden rowid")])
+    inserts = [
+        f"INSERT OR IGNORE INTO t (id, v) VALUES ({random.randrange(9)}, {random.choice(VALUES)})" for _ in range(30)
+    ]
+    changes = [
+        random.choice(
+            (
+                f"UPDATE OR IGNORE t SET v = {random.choice(VALUES)} WHERE id = {random.randrange(9)}",
+                f"DELETE FROM t WHERE id = {random.randrange(9)}",
+                f"INSERT OR IGNORE INTO t (id, v) VALUES ({random.randrange(20)}, {random.choice(VALUES)})",
+            )
+        )
+        for _ in range(random.randrange(3))
+    ]
+    digests, readers = [], []
+    for statements in ((schema, *inserts), (schema, *inserts, *changes)):
+        connection = apsw.Connection(":memory:")
+        for sql in statements:
+            connection.execute(sql)
+        digests.append(database_digest(connection)["t"])
+        readers.append(reader_of(*statements))
+    found, note = compare(readers)
+    assert note == ""
+    assert bool(found) == (digests[0] != digests[1]), (seed, schema, changes)
