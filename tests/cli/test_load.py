@@ -77,3 +77,39 @@ def test_a_dump_of_the_sqlite_shell_can_be_loaded(call: Callable, write: Callabl
     document = json.loads(called.out)
     assert document["skipped"] == ["dump.sql:1"]
     assert (document["statements"], document["converged"], called.code) == (2, True, 0)
+
+
+def test_a_replica_on_another_engine_is_compared_with_the_others(call: Callable, write: Callable) -> None:
+    script = SCRIPT + "CREATE VIRTUAL TABLE place USING rtree(id, a, b); INSERT INTO place VALUES (1, 2, 3);"
+    called = call("load", write("shop.sql", script.encode()), "--followers", "1", "--engine", "duckdb", "--json")
+    document = json.loads(called.out)
+    assert (document["converged"], called.code) == (True, 0)
+    observer = document["digests"][document["observer"]]
+    assert observer["item"] == document["digests"]["replica-1"]["item"]
+    assert set(document["left_out"]) == {"place", "(schema)"}
+    assert "module rtree" in document["left_out"]["place"]
+
+
+def test_a_dialect_that_the_other_engine_does_not_speak_is_divergence(call: Callable, write: Callable) -> None:
+    name = write("dialect.sql", b"CREATE TABLE a (x INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO a VALUES (1);")
+    called = call("load", name, "--followers", "0", "--engine", "duckdb", "--log-format", "statement")
+    assert "DuckDB cannot execute 'CREATE TABLE a (x INTEGER PRIMARY KEY AUTOINCREMENT)'" in called.out
+    assert "at line 1, character 39" in called.out
+    assert called.code == 1
+
+
+def test_an_engine_that_cannot_follow_pages_is_refused_with_the_reason(call: Callable, write: Callable) -> None:
+    name = write("shop.sql", SCRIPT.encode())
+    called = call("load", name, "--followers", "0", "--engine", "duckdb", "--log-format", "wal")
+    assert "wal log format, duckdb, page size 4096; this cluster has wal log format, sqlite" in called.err
+    assert called.code != 0
+
+
+def test_a_missing_engine_says_what_to_install(
+    call: Callable, write: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.storage.engines.find_spec", lambda _name: None)
+    called = call("load", write("shop.sql", SCRIPT.encode()), "--engine", "duckdb")
+    hint = "install the extra: pip install 'replication-workbench[duckdb]'"
+    assert called.err == f"error: the package duckdb is not installed ({hint})\n"
+    assert called.code == 2

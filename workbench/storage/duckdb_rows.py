@@ -26,6 +26,7 @@ from workbench.storage.duckdb_own_tables import OwnSchema
 from workbench.storage.duckdb_schema import Column, Mirror, Table
 from workbench.storage.duckdb_values import (
     TYPES,
+    BadText,
     Kind,
     Reading,
     Staging,
@@ -35,6 +36,7 @@ from workbench.storage.duckdb_values import (
     widened,
 )
 
+_LONG: Final = frozenset({str, bytes, BadText})
 PENDING_ROWS_MAX: Final = 50_000
 PENDING_BYTES_MAX: Final = 32 * 1024 * 1024
 HINT = "this replica's database differs from the leader's"
@@ -61,6 +63,9 @@ class TableChanges:
     """What becomes of the rows of one table, by key."""
 
     table: Table
+    width: int
+    key_places: tuple[int, ...]
+    key_set: frozenset[int]
     rows: dict[tuple[object, ...], Pending] = field(default_factory=dict)
 
 
@@ -87,11 +92,9 @@ class Rows:
                 if change.source in self.mirror.ignored:
                     return
                 raise DivergedError(f"the leader changed table {change.source}, which is not here", hint=HINT)
-            changes = self._pending[change.source] = TableChanges(table)
-        table = changes.table
-        stored = table.stored
-        places = [place for place, column in enumerate(stored) if column.key]
-        if change.columns != len(stored) or change.key_places != frozenset(places):
+            places = tuple(place for place, column in enumerate(table.stored) if column.key)
+            changes = self._pending[change.source] = TableChanges(table, len(table.stored), places, frozenset(places))
+        if change.columns != changes.width or change.key_places != changes.key_set:
             raise DivergedError(
                 f"the leader changed table {change.source} with {change.columns} stored columns and key columns"
                 f" {sorted(change.key_places)}: this replica has no such table",
@@ -100,10 +103,12 @@ class Rows:
         old, new = change.old, change.new
         record = new if old is None else old
         assert record is not None
-        key = tuple(comparable(record[place]) for place in places)
+        key = tuple([comparable(record[place]) for place in changes.key_places])
         self._merge(changes, key, _known(old), _known(new), is_update=old is not None and new is not None)
         self._count += 1
-        self._bytes += sum(len(value) for value in record if isinstance(value, str | bytes))
+        for value in record:
+            if type(value) in _LONG:
+                self._bytes += len(value)  # type: ignore[arg-type]
         if self._count >= PENDING_ROWS_MAX or self._bytes >= PENDING_BYTES_MAX:
             self.flush()
 
@@ -334,6 +339,8 @@ class Rows:
 def _known(record: Record | None) -> dict[int, object] | None:
     if record is None:
         return None
+    if NO_CHANGE not in record:
+        return dict(enumerate(record))
     return {place: value for place, value in enumerate(record) if value is not NO_CHANGE}
 
 
@@ -344,7 +351,7 @@ def _before(row: Pending) -> dict[int, object]:
 
 def fitted(kind: Kind, values: list[object]) -> list[object]:
     """Integers in a column of reals, as SQLite shows them."""
-    if kind != "real":
+    if kind != "real" or int not in set(map(type, values)):
         return values
     return [float(value) if type(value) is int and float(value) == value else value for value in values]
 

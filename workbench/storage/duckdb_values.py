@@ -78,27 +78,23 @@ def first_kind(declared: str, *, strict: bool = False) -> Kind:
     return "any"
 
 
+_TAGS: Final[dict[type, str]] = {int: "integer", float: "real", str: "text", bytes: "blob", BadText: "bad_text"}
+
+
 def tag_of(value: object) -> str:
     """The member of the union that holds `value`."""
-    match value:
-        case BadText():
-            return "bad_text"
-        case int():
-            return "integer"
-        case float():
-            return "real"
-        case str():
-            return "text"
-        case bytes():
-            return "blob"
-    raise AssertionError(f"no value of SQLite: {value!r}")
+    return _TAGS[type(value)]
 
 
-def misfit(kind: Kind, values: Iterable[object]) -> object:
+def misfit(kind: Kind, values: Sequence[object]) -> object:
     """The first value that a column of `kind` cannot hold, or None."""
-    if kind == "any":
+    if kind == "any" or all(_TAGS[found] == kind for found in _types(values)):
         return None
-    return next((value for value in values if value is not None and tag_of(value) != kind), None)
+    return next(value for value in values if value is not None and tag_of(value) != kind)
+
+
+def _types(values: Sequence[object]) -> set[type]:
+    return set(map(type, values)) - {type(None)}
 
 
 def comparable(value: object) -> object:
@@ -125,11 +121,12 @@ class Staging:
             self._outer.append(f"{self._bind(TYPES[kind], values)} AS {name}")
             return
         cases = []
-        members = sorted({tag_of(value) for value in values if value is not None})
-        for member in members or ["integer"]:
-            held = [None if value is None or tag_of(value) != member else value for value in values]
-            if member == "bad_text":
-                held = [None if value is None else bytes(value) for value in held]  # type: ignore[call-overload]
+        found = sorted(_types(values), key=_TAGS.__getitem__)
+        for wanted in found or [int]:
+            member = _TAGS[wanted]
+            held = list(values) if len(found) == 1 else [v if type(v) is wanted else None for v in values]
+            if wanted is BadText:
+                held = [bytes(v) if isinstance(v, bytes) else None for v in held]
             place = self._bind(_MEMBERS[member], held)
             # A NULL that is cast to a union would be a union that holds NULL, which is something else.
             cases.append(f'WHEN {place} IS NOT NULL THEN union_value("{member}" := {place})::{UNION}')
