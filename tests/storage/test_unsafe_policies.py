@@ -268,6 +268,18 @@ def test_a_new_table_as_an_unordered_select_travels_with_its_rows(tmp_path: Path
     replicas.close()
 
 
+def test_a_new_table_that_stays_empty_travels_as_such(tmp_path: Path) -> None:
+    replicas, leader, follower = make(tmp_path, "allow", "mixed")
+    empty = "AS SELECT v FROM t WHERE random() IS NULL"
+    replicas.do(leader, f"CREATE TABLE copy {empty}", f"CREATE TABLE IF NOT EXISTS copy {empty}")
+    first, second = in_order(decode_body(replicas.log[-1].body))
+    assert first == SchemaChange("CREATE TABLE copy(v)")
+    assert isinstance(second, StatementCall)  # compiled, it does nothing
+    replicas.catch_up(follower)
+    assert follower.digest() == leader.digest()
+    replicas.close()
+
+
 def test_deferred_foreign_keys_and_full_text(tmp_path: Path) -> None:
     replicas, leader, follower = make(tmp_path, "allow", "mixed")
     replicas.do(

@@ -124,8 +124,12 @@ class StatementExaminer:
     # Functions
 
     def _look_at_functions(self) -> None:
+        seen: set[tuple[str, bool]] = set()
         for name, operation in self._program.calls(self._segment):
             in_order = not self._repeated and not self._program.in_open_loop(operation.address)
+            if (name, in_order) in seen:
+                continue
+            seen.add((name, in_order))
             if name in _RANDOM:
                 self._add_function(Cause.RANDOM, name, in_order)
             elif name in _COUNTERS:

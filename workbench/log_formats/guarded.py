@@ -29,11 +29,11 @@ _RELEASE = f"RELEASE {INTERNAL_PREFIX}replay"
 CLOCK_ASKED = Unsafe(Cause.TIME, "a date function", "it was given 'now': " + REASONS[Cause.TIME], pinnable=True)
 
 
-def sentence(unsafe: Unsafe) -> str:
-    """Why a statement is refused, in one line."""
-    policies = "pin or mixed" if unsafe.pinnable else "mixed"
-    remedy = f"(cause {unsafe.cause}; unsafe={policies} replicates it)"
-    return f"{unsafe.what} may differ between replicas: {unsafe.reason} {remedy}"
+def sentence(unsafe: Unsafe, *, as_rows: bool = True) -> str:
+    """Why a statement is refused, in one line; `as_rows`: it could travel as rows."""
+    policies = [*(["pin"] if unsafe.pinnable else []), *(["mixed"] if as_rows else [])]
+    remedy = f"; unsafe={' or '.join(policies)} replicates it" if policies else ""
+    return f"{unsafe.what} may differ between replicas: {unsafe.reason} (cause {unsafe.cause}{remedy})"
 
 
 class GuardedFormat:
@@ -59,7 +59,7 @@ class GuardedFormat:
     def refusal(self, facts: StatementFacts) -> str:
         for unsafe in facts.examination.unsafe:
             if not (self._pins_unsafe and unsafe.pinnable):
-                return sentence(unsafe)
+                return sentence(unsafe, as_rows=not facts.changes_schema or facts.copies_into_new_table)
         return ""
 
     def lead(self) -> None:

@@ -25,7 +25,7 @@ from workbench.log_formats.guarded import CLOCK_ASKED, sentence
 from workbench.log_formats.pinning import Clock, Counters
 from workbench.log_formats.row_apply import RowApplier
 from workbench.log_formats.row_capture import RowCapture
-from workbench.log_formats.row_parts import Part
+from workbench.log_formats.row_parts import Part, SchemaChange
 from workbench.log_formats.statement import Rows, StatementBody, decode_body, encode_body, replay
 from workbench.protocol.values import Statement
 
@@ -57,6 +57,10 @@ class MixedFormat:
         """What was captured before it has been taken, so that it can be dropped alone."""
         self._rows_before: list[Rows] = []
         self._savepoint = False
+        # Of the statement that changes the schema:
+        self._copies = False
+        """It is an unsafe CREATE TABLE ... AS."""
+        self._version_before = -1
 
     @property
     def name(self) -> LogFormatName:
@@ -105,6 +109,7 @@ class MixedFormat:
     def before_statement(self, facts: StatementFacts) -> None:
         self._clock.asked = False
         if facts.reads_only or facts.changes_schema:
+            self._copies = facts.copies_into_new_table and self._needs_rows(facts)
             return
         if not self._needs_rows(facts):
             self._take()
@@ -134,12 +139,15 @@ class MixedFormat:
 
     def before_schema_change(self) -> None:
         self._take()
+        self._version_before = self._read_schema_version()
         self._capture.before_schema_change()
 
     def after_schema_change(self, sql: str) -> None:
         parts = self._capture.after_schema_change(sql)
-        travels_as_rows = len(parts) > 1
-        if travels_as_rows:  # CREATE TABLE ... AS
+        if self._copies and len(parts) == 1:
+            parts = self._empty_table()
+        travels_as_rows = len(parts) > 1 or self._copies  # CREATE TABLE ... AS
+        if travels_as_rows:
             self._add(parts)
         self._travels.append(not travels_as_rows)
         self._learn_schema()
@@ -200,6 +208,13 @@ class MixedFormat:
         if found:
             self._rows.append(Rows(*place, found))
 
+    def _empty_table(self) -> list[Part]:
+        """What CREATE TABLE ... AS an unsafe SELECT without rows has made: elsewhere it might find some."""
+        if self._read_schema_version() == self._version_before:
+            return []  # IF NOT EXISTS, and it did
+        newest = "SELECT sql FROM sqlite_schema WHERE type = 'table' ORDER BY rowid DESC LIMIT 1"
+        return [SchemaChange(sql) for (sql,) in run(self._connection, newest)]
+
     def _learn_schema(self) -> None:
         """Let the capture prepare itself outside of what may be rolled back alone."""
         self._capture.start()
@@ -252,10 +267,14 @@ class MixedFormat:
 
     def _notice_schema(self) -> None:
         """Statements may have changed it."""
-        ((version,),) = run(self._connection, "PRAGMA schema_version")
+        version = self._read_schema_version()
         if version != self._schema_version:
             self._schema_version = version
             self._applier.schema_changed()
+
+    def _read_schema_version(self) -> int:
+        ((version,),) = run(self._connection, "PRAGMA schema_version")
+        return int(version)
 
 
 def _parts(decoded: StatementBody) -> list[Part]:

@@ -55,12 +55,18 @@ def examine(connection: apsw.Connection, sql: str) -> Examination:
     return SAFE if reads_only else examine_compiled(connection, sql, actions)
 
 
-def examine_compiled(connection: apsw.Connection, sql: str, actions: Iterable[Action]) -> Examination:
-    """As `examine`, for a text that was compiled just now under an authorizer that noted `actions`, and writes."""
+def examine_compiled(
+    connection: apsw.Connection, sql: str, actions: Iterable[Action], tables: Tables | None = None
+) -> Examination:
+    """As `examine`, for a text that was compiled just now under an authorizer that noted `actions`, and writes.
+
+    `tables`: what an earlier call was told about the present schema.
+    """
     if _ONLY_HINTS.match(sql):
         return SAFE
     touched = touched_by(actions)
-    tables = Tables(connection)
+    if tables is None:
+        tables = Tables(connection)
     fixed_order = not (touched.tables & tables.virtual or touched.physical)
     programs = compile_programs(connection, sql, sequence_root=tables.sequence_root, fixed_order=fixed_order)
     return Examiner(sql, programs, tables, touched).examination()

@@ -101,10 +101,8 @@ class Program:
 
     def opened(self, operation: Operation) -> Operation | None:
         """The instruction that opened the cursor of `operation`."""
-        for before in reversed(self.operations[: operation.address]):
-            if before.name in _OPENS and before.p1 == operation.p1:
-                return before
-        return None
+        found = self._openings.get(operation.p1, [])
+        return next((before for before in reversed(found) if before.address < operation.address), None)
 
     def root(self, operation: Operation) -> int:
         """Root page of the table or index that `operation` works on, -1 for one made by the statement itself; 0 when
@@ -193,6 +191,15 @@ class Program:
             self._found |= {(loop.start, loop.end) for loop in self._loops if self._is_open(loop)}
             self._found |= set(self._repeated_subroutines())
         return self._found
+
+    @cached_property
+    def _openings(self) -> dict[int, list[Operation]]:
+        """Cursor -> what opens it."""
+        found: dict[int, list[Operation]] = {}
+        for operation in self.operations:
+            if operation.name in _OPENS:
+                found.setdefault(operation.p1, []).append(operation)
+        return found
 
     @cached_property
     def _loops(self) -> list[Loop]:

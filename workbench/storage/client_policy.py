@@ -23,6 +23,7 @@ from workbench.errors import StatementError
 from workbench.log_formats.base import INTERNAL_PREFIX, StatementFacts, Watch
 from workbench.log_formats.causes import SAFE, Action, Examination
 from workbench.log_formats.nondeterminism import examine_compiled
+from workbench.log_formats.total_orders import Tables
 from workbench.protocol.values import Row
 
 MEMBER_SAVEPOINT = f"{INTERNAL_PREFIX}member"
@@ -102,6 +103,7 @@ class ClientPolicy:
         self._watch = watch
         """Wants to know what is unsafe, and hears of each statement before it runs."""
         self._actions: list[Action] = []
+        self._tables: Tables | None = None
         self._open_cursors()
         self._known: dict[str, StatementFacts] = {}
         self._watching = False
@@ -115,6 +117,7 @@ class ClientPolicy:
     def forget(self) -> None:
         """The schema has changed, or may have: what was learnt of any text no longer holds."""
         self._known.clear()
+        self._tables = None
 
     def facts(self, sql: str) -> StatementFacts | None:
         """What is known of `sql`, if it ran before under this schema."""
@@ -215,7 +218,9 @@ class ClientPolicy:
     def _examine(self, text: str, watch: Watch) -> Examination:
         self._watching = False
         watch.before_examination()
-        examination = examine_compiled(self._connection, text, self._actions)
+        if self._tables is None:
+            self._tables = Tables(self._connection)
+        examination = examine_compiled(self._connection, text, self._actions, self._tables)
         self._watching = True
         return examination
 

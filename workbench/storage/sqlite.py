@@ -107,12 +107,16 @@ class TransactionalStore:
         self._pending_alone = False
         self._leads: bool | None = None
         self._clock = new_clock(log_format, unsafe)
-        self._connection = open_connection(
-            directory / DATABASE_NAME,
-            page_size,
-            reverse_unordered=reverse_unordered,
-            vfs=self._clock.name if self._clock else "",
-        )
+        try:
+            self._connection = open_connection(
+                directory / DATABASE_NAME,
+                page_size,
+                reverse_unordered=reverse_unordered,
+                vfs=self._clock.name if self._clock else "",
+            )
+        except StorageError:
+            self._forget_clock()
+            raise
         self._cursor = self._connection.cursor()
         try:
             self._applied = self._prepare(page_size)
@@ -297,6 +301,9 @@ class TransactionalStore:
 
     def _close_connection(self) -> None:
         self._connection.close()
+        self._forget_clock()
+
+    def _forget_clock(self) -> None:
         if self._clock is not None:
             self._clock.unregister()
 
