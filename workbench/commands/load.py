@@ -32,7 +32,9 @@ _FOREIGN_KEYS_OFF = re.compile(r"PRAGMA\s+foreign_keys\s*=\s*(OFF|0|NO|FALSE)", 
 def configure(parser: Parser) -> None:
     """Declare the options."""
     parser.add_argument("file", type=Path, metavar="FILE.sql", help="the script: UTF-8, statements end with semicolons")
-    parser.add_argument("--log-format", default="logical", metavar="F", help="statement, wal or logical (default)")
+    parser.add_argument(
+        "--log-format", default="logical", metavar="F", help="statement, mixed, wal or logical (default)"
+    )
     parser.add_argument(
         "--followers", type=whole_number(0, 15), default=2, metavar="N", help="followers of the leader (default: 2)"
     )
