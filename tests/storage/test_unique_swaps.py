@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from tests.storage.replicas import Replicas, rows
+from tests.storage.replicas import Call, Replicas, rows
 from workbench.errors import DivergedError
 from workbench.protocol.values import Entry, Position
 
@@ -51,10 +51,12 @@ def test_values_go_round(replicas: Replicas, kind: str, count: int) -> None:
     check(replicas)
     before = follower.digest()
     random = Random(count)
-    order = list(range(1, count + 1))
-    random.shuffle(order)
+    order, other = (random.sample(range(1, count + 1), count) for _ in range(2))  # rings of their own, crossing
     away = ("UPDATE t SET u = u + 10000, v = CAST(v AS INT) + 10000", "INSERT INTO bystander VALUES (2, 2)")
-    back = [("UPDATE t SET u = ?, v = ? WHERE id = ?", (order[i - 1], order[i - 1], i)) for i in range(1, count + 1)]
+    back: list[Call] = [
+        ("UPDATE t SET u = ?, v = ? WHERE id = ?", (u, v, i))
+        for i, (u, v) in enumerate(zip(order, other, strict=True), 1)
+    ]
     replicas.do(leader, *away, *back, "DELETE FROM bystander WHERE a = 1")
     check(replicas)
     assert follower.rewind(Position(1, 1), reversed(replicas.log[1:]))

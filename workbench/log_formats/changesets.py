@@ -31,22 +31,26 @@ _pack_real = struct.Struct(">Bd").pack
 
 def rowid_changeset(table: str, columns: int, rows: Iterable[tuple[int, Image | None, Image | None]]) -> bytes:
     """The changeset for rows (rowid, what it was, what it is) of a table with so many stored columns."""
-    parts = [b"T", _varint(columns + 1), b"\x01", bytes(columns), table.encode(), b"\x00"]
-    header = len(parts)
-    for rowid, old, new in rows:
-        key = _pack_integer(1, rowid)
-        if old is None and new is not None:
-            parts += (_INSERT, key, *map(_value, new))
-        elif old is not None and new is None:
-            parts += (_DELETE, key, *map(_value, old))
-        elif old is not None and new is not None:
-            same = [encode_image((a,)) == encode_image((b,)) for a, b in zip(old, new, strict=True)]
-            if not all(same):
-                parts += (_UPDATE, key)
-                parts += (_UNDEFINED if equal else _value(value) for value, equal in zip(old, same, strict=True))
-                parts.append(_UNDEFINED)
-                parts += (_UNDEFINED if equal else _value(value) for value, equal in zip(new, same, strict=True))
-    return b"".join(parts) if len(parts) > header else b""
+    header = b"".join((b"T", _varint(columns + 1), b"\x01", bytes(columns), table.encode(), b"\x00"))
+    changes = [change for rowid, old, new in rows if (change := _change(rowid, old, new))]
+    return b"".join((header, *changes)) if changes else b""
+
+
+def _change(rowid: int, old: Image | None, new: Image | None) -> bytes:
+    """One change, or nothing where there is none."""
+    key = _pack_integer(1, rowid)
+    if old is None:
+        return b"" if new is None else b"".join((_INSERT, key, *map(_value, new)))
+    if new is None:
+        return b"".join((_DELETE, key, *map(_value, old)))
+    same = [encode_image((a,)) == encode_image((b,)) for a, b in zip(old, new, strict=True)]
+    if all(same):
+        return b""
+    parts = [_UPDATE, key]
+    parts += (_UNDEFINED if equal else _value(value) for value, equal in zip(old, same, strict=True))
+    parts.append(_UNDEFINED)
+    parts += (_UNDEFINED if equal else _value(value) for value, equal in zip(new, same, strict=True))
+    return b"".join(parts)
 
 
 class Change(NamedTuple):

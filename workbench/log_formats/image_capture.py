@@ -11,6 +11,7 @@ before each INSERT and UPDATE. Rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 from typing import Any, Final
@@ -21,7 +22,7 @@ from workbench.errors import StatementError
 from workbench.log_formats.base import INTERNAL_PREFIX, run
 from workbench.log_formats.changesets import rowid_changeset
 from workbench.log_formats.key_kinds import Table, Unique, guards
-from workbench.log_formats.row_images import encode_image, read_images
+from workbench.log_formats.row_images import ImageReader, decode_image, encode_image
 from workbench.log_formats.row_parts import Image, RowImages
 from workbench.log_formats.table_shapes import quoted
 
@@ -44,32 +45,62 @@ def drop_triggers(connection: apsw.Connection) -> None:
 _GLOB = f"{INTERNAL_PREFIX}*"
 
 
+class _Watched:
+    """A table, and what has been noted of it."""
+
+    def __init__(self, connection: apsw.Connection, table: Table) -> None:
+        self.table = table
+        self.before: dict[tuple[Any, ...], bytes | None] = {}
+        """What a row is known by -> its image, encoded, before it was first touched; none if it was not there."""
+        is_row = " AND ".join(f"{name} = ?" for name in _identity(table))
+        self.reader = ImageReader(connection, table, is_row)
+        self.special_reader = ImageReader(connection, table, f"{is_row} AND ({_is_special(table, '')})")
+
+    def changes(self) -> Iterator[tuple[int, Image | None, Image | None]]:
+        """(rowid, what it was, what it is), of a table without a key."""
+        for identity, code in self.before.items():
+            (rowid,) = identity
+            yield rowid, _decoded(code), next(iter(self.reader.read(identity)), None)
+
+    def moved(self) -> tuple[list[bytes], list[bytes]]:
+        """The images that are gone, and those that have come."""
+        gone = [code for code in self.before.values() if code is not None]
+        come: list[bytes] = []
+        seen: set[bytes] = set()
+        for identity in self.before:
+            for code in map(encode_image, self.special_reader.read(identity)):
+                if not self.table.without_rowid or code not in seen:  # two keys that are equal find one row
+                    seen.add(code)
+                    come.append(code)
+        unchanged = Counter(gone) & Counter(come)
+        return _without(gone, unchanged.copy()), _without(come, unchanged)
+
+
 class ImageCapture:
     """Images of rows that change, on one connection."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
         self._cursor = connection.cursor()
-        self._tables: dict[int, Table] = {}
-        self._noted: dict[tuple[Any, ...], Image | None] = {}
-        """(number of the table, what a row is known by) -> its image before it was first touched."""
-        self._bytes = 0
+        self._watched: dict[int, _Watched] = {}
+        self._rows = self._bytes = 0
         for name, function in ((_NOTE_OLD, self._note_old), (_NOTE_NEW, self._note_new)):
             connection.create_scalar_function(name, function, flags=apsw.SQLITE_INNOCUOUS)
 
     @property
     def has_noted(self) -> bool:
-        return bool(self._noted)
+        return bool(self._rows)
 
     def watch(self, tables: dict[str, Table]) -> None:
         """Make the triggers that these tables need, in the place of any others."""
         drop_triggers(self._connection)
-        self._tables = {}
+        self.forget()
+        self._watched = {}
         for number, table in enumerate(tables.values()):
             for condition, reason in guards(table):
                 self._guard(table, condition, reason)
             if table.is_by_rowid or table.is_whole or _has_special_rows(table):
-                self._tables[number] = table
+                self._watched[number] = _Watched(self._connection, table)
                 for sql in _triggers(table, number):
                     self._cursor.execute(sql)
 
@@ -79,69 +110,51 @@ class ImageCapture:
 
     def forget(self) -> None:
         """What was noted is not wanted."""
-        self._noted.clear()
-        self._bytes = 0
+        if self._rows:
+            for watched in self._watched.values():
+                watched.before.clear()
+            self._rows = self._bytes = 0
 
     def take(self) -> tuple[list[RowImages], bytes, list[RowImages]]:
         """What is gone, a changeset of the tables without a key, and what has come; nothing is noted any more."""
         removed: list[RowImages] = []
         added: list[RowImages] = []
         changeset = b""
-        for number, table in self._tables.items():
-            noted = {key[1:]: image for key, image in self._noted.items() if key[0] == number}
-            if not noted:
+        for watched in self._watched.values():
+            table = watched.table
+            if not watched.before:
                 continue
             if table.is_by_rowid:
-                rows = ((rowid, image, self._image(table, rowid)) for (rowid,), image in noted.items())
-                changeset += rowid_changeset(table.name, len(table.stored), rows)
+                changeset += rowid_changeset(table.name, len(table.stored), watched.changes())
                 continue
-            gone = [image for image in noted.values() if image is not None]
-            come = list(self._present(table, noted))
-            unchanged = _common(gone, come)
-            gone, come = _without(gone, unchanged), _without(come, unchanged)
+            gone, come = watched.moved()
             if gone:
-                removed.append(RowImages(table.name, tuple(gone), ()))
+                removed.append(RowImages(table.name, tuple(map(decode_image, gone)), ()))
             if come:
-                added.append(RowImages(table.name, (), tuple(come)))
+                added.append(RowImages(table.name, (), tuple(map(decode_image, come))))
         self.forget()
         return removed, changeset, added
 
-    def _image(self, table: Table, rowid: int) -> Image | None:
-        return next(iter(read_images(self._cursor, table, f"{table.rowid} = ?", (rowid,))), None)
-
-    def _present(self, table: Table, noted: dict[tuple[Any, ...], Image | None]) -> Iterator[Image]:
-        """The images of the rows that are there now."""
-        condition = " AND ".join(f"{name} = ?" for name in _identity(table))
-        if not table.is_whole:
-            condition += f" AND ({_is_special(table, '')})"
-        seen: set[bytes] = set()
-        for identity in noted:
-            for image in read_images(self._cursor, table, condition, identity):
-                if table.without_rowid:  # two keys that are equal find one row
-                    code = encode_image(image)
-                    if code in seen:
-                        continue
-                    seen.add(code)
-                yield image
-
     def _note_old(self, *key: Any) -> None:
-        if key not in self._noted:
-            self._check_room()
-            table = self._tables[key[0]]
-            condition = " AND ".join(f"{name} = ?" for name in _identity(table))
-            images = read_images(self._connection.cursor(), table, condition, key[1:])
-            self._noted[key] = image = images[0] if images else None
-            self._bytes += sum(len(value) for value in image or () if isinstance(value, str | bytes))
+        watched, identity = self._watched[key[0]], key[1:]
+        if identity not in watched.before:
+            images = watched.reader.read(identity)
+            code = encode_image(images[0]) if images else None
+            watched.before[identity] = code
+            self._count(len(code or b""))
 
     def _note_new(self, *key: Any) -> None:
-        if key not in self._noted:
-            self._check_room()
-            self._noted[key] = None
+        before, identity = self._watched[key[0]].before, key[1:]
+        if identity not in before:
+            before[identity] = None
+            self._count(0)
 
-    def _check_room(self) -> None:
-        if len(self._noted) >= _NOTED_MAX or self._bytes > _BYTES_MAX:
+    def _count(self, size: int) -> None:
+        self._rows += 1
+        self._bytes += size
+        if self._rows > _NOTED_MAX or self._bytes > _BYTES_MAX:
             raise StatementError(
-                f"{len(self._noted)} rows of a table without a proper primary key were changed at once",
+                f"{self._rows} rows of a table without a proper primary key were changed at once",
                 hint="change fewer, or give the table a key",
             )
 
@@ -163,7 +176,7 @@ def _triggers(table: Table, number: int) -> Iterator[str]:
     yield _trigger("BEFORE UPDATE", table, _is_special(table, "OLD."), old)
     yield _trigger("BEFORE DELETE", table, _is_special(table, "OLD."), old)
     yield _trigger("AFTER INSERT", table, _is_special(table, "NEW."), new)
-    yield _trigger("AFTER UPDATE", table, _is_special(table, "NEW."), new)
+    yield _trigger("AFTER UPDATE", table, _has_become_special(table), new)
     conflicts = [_conflict(table, index) for index in table.unique.values() if table.is_whole or not index.is_key]
     moved = ""
     if table.rowid:
@@ -198,6 +211,15 @@ def _is_special(table: Table, prefix: str) -> str:
     return " OR ".join(f"{prefix}{quoted(name)} IS NULL" for name in table.nullable_key)
 
 
+def _has_become_special(table: Table) -> str:
+    """A condition for updates that make a row special, or known by something else: it is noted already otherwise."""
+    pairs = zip(_identity(table, "NEW."), _identity(table, "OLD."), strict=True)
+    moved = " OR ".join(f"{new} IS NOT {old} COLLATE BINARY" for new, old in pairs)
+    if table.is_whole or table.is_by_rowid:
+        return moved
+    return f"({_is_special(table, 'NEW.')}) AND (NOT ({_is_special(table, 'OLD.')}) OR {moved})"
+
+
 def _conflict(table: Table, index: Unique) -> str:
     defaults = {column.name: column.default for column in table.columns if column.is_never_null}
     parts = []
@@ -210,27 +232,15 @@ def _conflict(table: Table, index: Unique) -> str:
     return "(" + " AND ".join(parts) + ")"
 
 
-def _common(left: list[Image], right: list[Image]) -> dict[bytes, int]:
-    """How often each image is in both."""
-    counts: dict[bytes, int] = {}
-    for image in left:
-        code = encode_image(image)
-        counts[code] = counts.get(code, 0) + 1
-    found: dict[bytes, int] = {}
-    for image in right:
-        code = encode_image(image)
-        if counts.get(code, 0) > found.get(code, 0):
-            found[code] = found.get(code, 0) + 1
-    return found
+def _decoded(code: bytes | None) -> Image | None:
+    return None if code is None else decode_image(code)
 
 
-def _without(images: list[Image], taken: dict[bytes, int]) -> list[Image]:
-    left = dict(taken)
+def _without(codes: list[bytes], taken: Counter[bytes]) -> list[bytes]:
     kept = []
-    for image in images:
-        code = encode_image(image)
-        if left.get(code, 0):
-            left[code] -= 1
+    for code in codes:
+        if taken[code]:
+            taken[code] -= 1
         else:
-            kept.append(image)
+            kept.append(code)
     return kept

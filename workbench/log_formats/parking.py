@@ -116,7 +116,7 @@ class _ParkedTable:
 
     def _check_wide(self, operation: str, is_key: str, key: list[Any], old: Image) -> None:
         """Compare old values here: a condition of so many terms is too deep for SQLite."""
-        rows = read_images(self._cursor, self._table, is_key, bound(key))
+        rows = read_images(self._cursor.connection, self._table, is_key, bound(key))
         if not rows or any(was is not apsw.no_change and was != is_ for was, is_ in zip(old, rows[0], strict=True)):
             raise self._does_not_fit(operation, old)
 

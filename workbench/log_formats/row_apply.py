@@ -76,6 +76,7 @@ class RowApplier:
         self._cursor = connection.cursor()
         self._shapes: dict[str, Shape] | None = None
         self._tables: dict[str, Table] | None = None
+        self._unique_places: dict[str, tuple[int, ...]] = {}
         self._single = SingleChange(connection)
         self._unique: frozenset[str] = frozenset()
         self._has_virtual_tables = False
@@ -91,6 +92,7 @@ class RowApplier:
     def schema_changed(self) -> None:
         """A statement has changed the schema, or a rollback may have."""
         self._shapes = self._tables = None
+        self._unique_places = {}
         self._single.forget()
 
     def apply(self, part: Part) -> None:
@@ -192,13 +194,24 @@ class RowApplier:
                     is_unique = name in self._unique
                     if change.column_count > WIDE_COLUMNS:
                         wide.add(name)
-                if is_unique and change.op == "UPDATE":
+                if is_unique and change.op == "UPDATE" and self._touches_unique(change):
                     updates[name] = updates.get(name, 0) + 1
                 count += 1
                 only = _as_value(change) if count == 1 else None
         except (apsw.Error, UnicodeDecodeError) as error:
             raise CodecError(f"not a changeset: {error}") from error
         return _Looked(updates, wide, only)
+
+    def _touches_unique(self, change: apsw.TableChange) -> bool:
+        """Whether an update may pass through another row's UNIQUE values."""
+        places = self._unique_places.get(change.name)
+        if places is None:
+            places = self._unique_places[change.name] = _unique_places(self._learn_tables()[change.name])
+        try:
+            new = change.new
+        except UnicodeDecodeError:
+            return True
+        return new is not None and any(new[place] is not apsw.no_change for place in places)
 
     def _apply_schema_change(self, sql: str) -> None:
         self.schema_changed()
@@ -247,6 +260,15 @@ class RowApplier:
         if self._tables is None:
             self._tables = read_tables(self._connection)
         return self._tables
+
+
+def _unique_places(table: Table) -> tuple[int, ...]:
+    """Where, in a change, the columns are that UNIQUE indexes are made of."""
+    first = 0 if table.key else 1
+    names = {name for index in table.unique.values() if not index.is_key for name, _ in index.columns}
+    generated = {column.name for column in table.columns if column.is_generated}
+    everything = None in names or names & generated
+    return tuple(place for place, name in enumerate(table.stored, first) if everything or name in names)
 
 
 def _as_value(change: apsw.TableChange) -> Change | None:

@@ -25,23 +25,44 @@ _COMPARED_MAX: Final = 50
 
 encode_image = msgspec.msgpack.Encoder().encode
 """Bytes that are equal for the same image, and only then."""
+_decode = msgspec.msgpack.Decoder(tuple[Any, ...]).decode
 
 
-def read_images(cursor: apsw.Cursor, table: Table, condition: str, values: Sequence[Any]) -> list[Image]:
+def decode_image(code: bytes) -> Image:
+    """What `encode_image` was given."""
+    return _decode(code)
+
+
+class ImageReader:
+    """Reads the images of the rows of a table that meet a condition."""
+
+    def __init__(self, connection: apsw.Connection, table: Table, condition: str) -> None:
+        self._connection = connection
+        self._columns = [quoted(name) for name in table.stored]
+        self._source = f"FROM main.{quoted(table.name)} WHERE {condition}"
+        self._sql = f"SELECT {', '.join(self._columns)} {self._source}"
+
+    def read(self, values: Sequence[Any]) -> list[Image]:
+        """The images, in the order of the rows."""
+        try:
+            images: list[Image] = self._connection.execute(self._sql, values).fetchall()
+            return images
+        except UnicodeDecodeError:
+            return self._read_raw(values)
+
+    def _read_raw(self, values: Sequence[Any]) -> list[Image]:
+        typed = ", ".join(f"typeof({name})" for name in self._columns)
+        raw = ", ".join(
+            f"CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END" for name in self._columns
+        )
+        kinds: list[Image] = self._connection.execute(f"SELECT {typed} {self._source}", values).fetchall()
+        found: list[Image] = self._connection.execute(f"SELECT {raw} {self._source}", values).fetchall()
+        return [tuple(map(_text, row, kind)) for row, kind in zip(found, kinds, strict=True)]
+
+
+def read_images(connection: apsw.Connection, table: Table, condition: str, values: Sequence[Any]) -> list[Image]:
     """The images of the rows that meet `condition`."""
-    columns = [quoted(name) for name in table.stored]
-    source = f"FROM main.{quoted(table.name)} WHERE {condition}"
-    try:
-        images: list[Image] = cursor.execute(f"SELECT {', '.join(columns)} {source}", values).fetchall()
-        return images
-    except UnicodeDecodeError:
-        pass
-    kinds: list[Image] = cursor.execute(
-        f"SELECT {', '.join(f'typeof({name})' for name in columns)} {source}", values
-    ).fetchall()
-    raw = ", ".join(f"CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END" for name in columns)
-    found: list[Image] = cursor.execute(f"SELECT {raw} {source}", values).fetchall()
-    return [tuple(map(_text, row, kind)) for row, kind in zip(found, kinds, strict=True)]
+    return ImageReader(connection, table, condition).read(values)
 
 
 def _text(value: Any, kind: str) -> Any:
@@ -128,7 +149,7 @@ class ImageWriter:
         return self._cursor.execute(sql, values).fetchall()
 
     def _image(self, identity: tuple[Any, ...]) -> bytes:
-        (image,) = read_images(self._cursor, self._table, self._is_identity, identity)
+        (image,) = read_images(self._cursor.connection, self._table, self._is_identity, identity)
         return encode_image(image)
 
     def _missing(self, image: Image) -> DivergedError:
