@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.storage.replicas import Replicas, transaction
-from workbench.config import LogFormatName
+from workbench.config import LogFormatName, UnsafePolicy
 from workbench.protocol.codec import encode_entry
 from workbench.protocol.ledger import Ledger
 from workbench.protocol.snapshot import SnapshotState
@@ -29,9 +29,11 @@ def write_log(directory: Path, entries: Sequence[Entry], *, segment_bytes_max: i
     return directory
 
 
-def executed(directory: Path, log_format: LogFormatName, *statements: str) -> list[Entry]:
+def executed(
+    directory: Path, log_format: LogFormatName, *statements: str, unsafe: UnsafePolicy = "allow"
+) -> list[Entry]:
     """The entries of a leader that executes `statements`, each as a transaction, behind the first entry of its term."""
-    replicas = Replicas(directory, log_format)
+    replicas = Replicas(directory, log_format, unsafe=unsafe)
     replicas.log.append(Entry(1, 1, "", (), b""))
     leader = replicas.open("made")
     leader.apply(replicas.log)

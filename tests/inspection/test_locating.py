@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from tests.inspection.logs import executed, write_log
 from workbench.client.results import ReadResult
 from workbench.cluster.cluster import Cluster
 from workbench.cluster.status import ConvergenceReport
+from workbench.config import ClusterConfig
 from workbench.errors import IndefiniteError, StatementError
 from workbench.inspection.divergence import ABSENT, WHOLE_ROW, WHOLE_TABLE, Divergence
 from workbench.inspection.locating import locate
@@ -33,6 +34,7 @@ class Databases:
     replicas: dict[str, apsw.Connection]
     silent: str = ""
     without_rowids: str = ""
+    config: ClusterConfig = field(default_factory=ClusterConfig)
 
     async def session(self, read_policy: str) -> Databases:
         return self

@@ -10,7 +10,7 @@ import pytest
 
 from tests.inspection.logs import executed, snapshot_of, write_log
 from tests.inspection.test_comparing import reader_of
-from workbench.config import LogFormatName
+from workbench.config import LogFormatName, UnsafePolicy
 from workbench.inspection.causes import unsafe_causes
 from workbench.inspection.comparing import TableShape, Values, shape_of
 from workbench.inspection.replica_files import ReplicaFiles
@@ -18,12 +18,21 @@ from workbench.inspection.tracing import Trace, trace_rows
 from workbench.protocol.values import Position
 
 
-def trace(directory: Path, log_format: LogFormatName, statements: Sequence[str], table: str, *wanted: Values) -> Trace:
+def trace(
+    directory: Path,
+    log_format: LogFormatName,
+    statements: Sequence[str],
+    table: str,
+    *wanted: Values,
+    unsafe: UnsafePolicy = "allow",
+) -> Trace:
     """Trace rows of `table` in the log of a leader that executed `statements` as entries 2, 3, ..."""
-    replica = write_log(directory / "replica-1", executed(directory / "made", log_format, *statements))
+    replica = write_log(directory / "replica-1", executed(directory / "made", log_format, *statements, unsafe=unsafe))
     before = snapshot_of(replica)
     shape = shape_in(statements, table)
-    found = trace_rows(ReplicaFiles("replica-1", replica), [shape], [(table, key) for key in wanted], unsafe_causes)
+    found = trace_rows(
+        ReplicaFiles("replica-1", replica), [shape], [(table, key) for key in wanted], unsafe_causes, unsafe=unsafe
+    )
     assert snapshot_of(replica) == before
     return found
 
@@ -75,6 +84,18 @@ def test_an_unsafe_touch_counts_more_than_a_later_safe_one(tmp_path: Path) -> No
     touch = found.touches["t", (2,)]
     assert (touch.position, touch.statement) == (Position(1, 3), statements[1])
     assert [str(one.cause) for one in touch.unsafe] == ["random"]
+
+
+@pytest.mark.parametrize("unsafe", ["pin", "mixed"])
+def test_pins_and_rows_between_statements_are_followed(tmp_path: Path, unsafe: UnsafePolicy) -> None:
+    statements = [
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, v)",
+        "INSERT INTO t VALUES (abs(random()) % 7, 0), (10, random())",
+        "UPDATE t SET v = v + 1 WHERE id = 10",
+    ]
+    found = trace(tmp_path, "statement", statements, "t", (10,), unsafe=unsafe)
+    assert found.notes == []
+    assert indices(found, "t") == {(10,): 3 if unsafe == "pin" else 4}
 
 
 def test_triggers_and_cascades_touch_too(tmp_path: Path) -> None:

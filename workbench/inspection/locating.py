@@ -51,7 +51,8 @@ async def locate(cluster: Cluster, report: ConvergenceReport, *, rows_max: int =
     if files is not None and finding.differences:
         wanted = [(one.shape.name, one.key) for one in finding.differences]
         shapes = {one.shape.name: one.shape for one in finding.differences}
-        trace = await asyncio.to_thread(trace_rows, files, shapes.values(), wanted, unsafe_causes)
+        unsafe = cluster.config.unsafe
+        trace = await asyncio.to_thread(trace_rows, files, shapes.values(), wanted, unsafe_causes, unsafe=unsafe)
     return Divergence(
         reference=finding.reference,
         replicas=tuple(report.digests),

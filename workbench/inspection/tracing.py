@@ -25,7 +25,7 @@ from typing import Any, Final, TypeAlias
 
 import apsw
 
-from workbench.config import LOG_FORMATS, Limits
+from workbench.config import LOG_FORMATS, Limits, UnsafePolicy
 from workbench.errors import WorkbenchError
 from workbench.inspection.comparing import TableShape, Values
 from workbench.inspection.replica_files import ReplicaFiles
@@ -88,15 +88,24 @@ class _Met:
     inserts: bool
 
 
-def trace_rows(replica: ReplicaFiles, shapes: Iterable[TableShape], wanted: Iterable[Key], analyse: Analyse) -> Trace:
-    """Execute the log of `replica` again; `wanted` are the rows to look for, in tables of `shapes`.
+def trace_rows(
+    replica: ReplicaFiles,
+    shapes: Iterable[TableShape],
+    wanted: Iterable[Key],
+    analyse: Analyse,
+    *,
+    unsafe: UnsafePolicy = "allow",
+) -> Trace:
+    """Execute the log of `replica`, whose policy is `unsafe`, again; `wanted` are the rows to look for, in tables of
+    `shapes`.
 
     Raises nothing: what stands in the way is noted.
     """
     trace = Trace()
     with tempfile.TemporaryDirectory(prefix="workbench-trace-") as name:
         try:
-            tracer = _Tracer(replica, {shape.name: shape for shape in shapes}, set(wanted), analyse, trace)
+            by_name = {shape.name: shape for shape in shapes}
+            tracer = _Tracer(replica, by_name, set(wanted), analyse, trace, unsafe)
             tracer.run(Path(name))
         except WorkbenchError as error:
             trace.notes.append(error.message)
@@ -113,12 +122,14 @@ class _Tracer:
         wanted: set[Key],
         analyse: Analyse,
         trace: Trace,
+        unsafe: UnsafePolicy,
     ) -> None:
         self._replica = replica
         self._shapes = shapes
         self._wanted = wanted
         self._analyse = analyse
         self._trace = trace
+        self._unsafe: UnsafePolicy = unsafe
         self._met: list[_Met] = []
         self._statement = ""
         self._shadows: dict[str, str] = {}
@@ -165,7 +176,8 @@ class _Tracer:
         names = [name for name in LOG_FORMATS if name == kind]
         if not names:
             raise WorkbenchError(f"entries of the unknown kind {kind!r}")
-        store = open_store(directory, names[0], Limits(), page_size=self._page_size(directory))
+        unsafe = self._unsafe if names[0] == "statement" else "allow"
+        store = open_store(directory, names[0], Limits(), page_size=self._page_size(directory), unsafe=unsafe)
         assert isinstance(store, TransactionalStore), "the wal format was refused before"
         if self._trace.first_entry > 1:
             self._note_existing(store.connection)
