@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from tests.inspection.logs import snapshot_of, write_log
+from tests.inspection.logs import IDENTITY, snapshot_of, write_log
 from workbench.errors import ConfigurationError, LogCorruption
 from workbench.protocol.codec import decode_entry
 from workbench.protocol.values import Entry
+from workbench.storage.files import LocalFiles
 from workbench.storage.log_reader import LogReader
 from workbench.storage.log_segment import HEADER_BYTES
+from workbench.storage.replication_log import ReplicationLog
 
 ENTRIES = [Entry(1 + (index > 5), index, "statement" if index > 1 else "", (), b"x" * index) for index in range(1, 10)]
 
@@ -109,3 +112,37 @@ def test_what_is_no_log_is_said_to_be_none(tmp_path: Path, content: bytes | None
         (tmp_path / "log" / "notes.txt").write_bytes(content)
     with pytest.raises(ConfigurationError, match="holds no replication log"):
         LogReader(tmp_path / "log")
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_a_damaged_log_is_judged_as_its_replica_would(tmp_path: Path, seed: int) -> None:
+    """Random damage: what the reader finds is what opening the log keeps, and what opening refuses it refuses, too."""
+    random = Random(seed)
+    write_log(tmp_path, ENTRIES, segment_bytes_max=random.choice((1, 200, 2**20)))
+    path = random.choice(sorted((tmp_path / "log").glob("*.log")))
+    content = bytearray(path.read_bytes())
+    match random.choice(("flip", "cut", "append", "remove")):
+        case "flip":
+            content[random.randrange(len(content))] ^= 1 << random.randrange(8)
+        case "cut":
+            del content[random.randrange(len(content)) :]
+        case "append":
+            content += random.randbytes(random.randrange(1, 60))
+        case "remove":
+            content.clear()
+    path.write_bytes(content)
+    before = snapshot_of(tmp_path)
+    try:
+        reader = LogReader(tmp_path / "log")
+        found: list[int] | None = [record.index for record in reader.iterate()]
+    except (LogCorruption, ConfigurationError):
+        found = None
+    assert snapshot_of(tmp_path) == before
+    try:
+        log = ReplicationLog.open(LocalFiles(), tmp_path / "log", identity=IDENTITY, segment_bytes_max=2**20)
+    except (LogCorruption, ConfigurationError):
+        assert found is None, seed
+        return
+    kept = [record.index for record in log.iterate(1)]
+    log.close()
+    assert found == kept or (found is None and kept == []), seed

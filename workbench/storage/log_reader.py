@@ -121,7 +121,7 @@ class LogReader:
             if data is None:
                 continue
             header = decode_header(data)
-            if header is None and name == names[-1] and len(data) < HEADER_BYTES and self._segments:
+            if header is None and name == names[-1] and _size(path) <= HEADER_BYTES:
                 self.tail = LogTail(len(data), str(path), 0, "the creation of a segment was interrupted")
                 continue
             if header is None:
@@ -132,7 +132,8 @@ class LogReader:
                 )
             self._segments.append(_Segment(path, header.first_index, header.previous_term))
         if not self._segments:
-            raise ConfigurationError(f"{self.directory} holds no replication log", hint="its segments vanished")
+            reason = self.tail.reason or "its segments vanished"
+            raise ConfigurationError(f"{self.directory} holds no entry", hint=reason)
 
     def _records(self, segment: _Segment, last: tuple[int, int] | None, *, is_last: bool) -> Iterator[StoredRecord]:
         data = _read(segment.path)
