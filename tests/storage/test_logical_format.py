@@ -53,6 +53,24 @@ def test_conflicts_are_divergence_and_name_table_and_reason(replicas: Replicas) 
     foreign.close()
 
 
+def test_a_conflict_clause_of_the_schema_hides_no_divergence(replicas: Replicas) -> None:
+    leader, follower = replicas.open("leader"), replicas.open("follower")
+    replicas.do(leader, "CREATE TABLE t (a INTEGER PRIMARY KEY, b UNIQUE ON CONFLICT REPLACE)")
+    replicas.do(leader, "INSERT INTO t VALUES (1, 'x')")
+    replicas.do(leader, "INSERT INTO t VALUES (2, 'x')", "DELETE FROM t WHERE a = 1")  # replaces: two changes
+    replicas.catch_up(follower)
+    assert follower.digest() == leader.digest()
+    before = follower.digest()
+    foreign = Replicas(replicas.directory / "foreign", "logical")
+    other = foreign.open("leader")
+    foreign.do(other, "CREATE TABLE t (a INTEGER PRIMARY KEY, b UNIQUE ON CONFLICT REPLACE)")
+    foreign.do(other, "INSERT INTO t VALUES (7, 'x')")
+    with pytest.raises(DivergedError, match="UNIQUE constraint failed"):
+        follower.apply([Entry(1, 4, "logical", (), foreign.log[-1].body)])
+    assert follower.digest() == before
+    foreign.close()
+
+
 def test_parts_are_in_the_order_of_their_execution(replicas: Replicas) -> None:
     leader, follower = replicas.open("leader"), replicas.open("follower")
     replicas.do(

@@ -148,6 +148,7 @@ class RowApplier:
         sequences = read_sequences(self._connection) if self._has_sequences else ()
         if looked.only is not None:
             table = self._learn_tables().get(looked.only.name)
+            self._single.broke = ""
             if table is not None and self._single.apply(table, *looked.only[1:]):
                 self._restore_sequences(sequences)
                 return
@@ -155,6 +156,11 @@ class RowApplier:
             if not wide and max(updates.values(), default=0) <= _TRIED_MAX:
                 try:
                     apsw.Changeset.apply(changeset, self._connection, conflict=note)
+                    if looked.only is not None and self._single.broke:
+                        raise DivergedError(
+                            f"{looked.only.op} on table {looked.only.name} replaces a row that the leader does"
+                            f" not have: {self._single.broke}"
+                        )
                     self._restore_sequences(sequences)
                     return
                 except apsw.Error:

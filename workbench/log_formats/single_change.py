@@ -4,7 +4,8 @@
 A write that comes alone is mostly one change. Rules:
 
 - What fails here, for whatever reason, has changed nothing: SQLite is asked then, and says what does not fit.
-- Old values are checked as SQLite does. A conflict clause of the schema does not count: nothing is replaced in silence.
+- Old values are checked as SQLite does. A conflict clause of the schema does not count, which SQLite would obey: a row
+  that stands in the way is divergence, and not replaced in silence.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ class SingleChange:
         self._connection = connection
         self._cursor = connection.cursor()
         self._known: dict[tuple[Any, ...], str] = {}
+        self.broke = ""
 
     def forget(self) -> None:
         """The schema has changed."""
         self._known.clear()
 
     def apply(self, table: Table, operation: str, old: Image | None, new: Image | None) -> bool:
-        """Whether the change was applied; if not, nothing has happened."""
+        """Whether the change was applied; if not, nothing has happened, and `broke` says whether for a constraint."""
+        self.broke = ""
         same = apsw.no_change
         if new is None or old is None:
             changed: tuple[int, ...] = ()
@@ -56,6 +59,9 @@ class SingleChange:
             self._cursor.execute(sql, values)
         except NO_DIVERGENCE:
             raise
+        except apsw.ConstraintError as error:
+            self.broke = str(error)
+            return False
         except apsw.Error:
             return False
         return operation == "INSERT" or self._connection.changes() == 1
