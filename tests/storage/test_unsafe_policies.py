@@ -234,6 +234,12 @@ def test_rows_stand_where_they_were_changed(tmp_path: Path) -> None:
         transaction("UPDATE t SET v = random() WHERE id = 10", "UPDATE t SET v = v || '!' WHERE id = 10", sequence=2),
         transaction("UPDATE t SET v = random() WHERE id = 1", sequence=3),
         transaction("INSERT INTO t(id, v) VALUES (11, random())", "INSERT INTO missing VALUES (1)", sequence=4),
+        transaction(
+            "INSERT INTO t(id, v) VALUES (12, random())",
+            "DELETE FROM t WHERE id = 3",  # the rows before it are taken now, and dropped when the next one is refused
+            "INSERT INTO missing VALUES (1)",
+            sequence=4,
+        ),
         transaction("UPDATE t SET v = random() WHERE id = 2", sequence=5),
         transaction("UPDATE watched SET v = 0", "INSERT INTO seen(v) VALUES ('after')", sequence=6),
     )
