@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import threading
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -26,7 +28,7 @@ from workbench.checkers.verdict import Verdict
 from workbench.config import Limits, LogFormatName
 from workbench.experiments import log_formats, log_formats_costs
 from workbench.experiments.log_formats_claims import CLAIMS, judge
-from workbench.experiments.log_formats_costs import Stores, crossing, measure_bulk, measure_workload
+from workbench.experiments.log_formats_costs import Check, Stores, crossing, measure_bulk, measure_workload, on_a_thread
 from workbench.experiments.log_formats_engines import CHANGES, ENGINE_EXPECTATIONS, FORMATS, check_file
 from workbench.experiments.log_formats_scenarios import COLUMNS, CONSTANTS, EXPECTATIONS, SCENARIOS, Expected
 from workbench.experiments.log_formats_unsafe import example, judge_digests, verdict_of
@@ -273,6 +275,28 @@ def test_what_no_entry_can_carry_is_a_row_with_its_reason(tmp_path: Path, monkey
     assert math.isnan(refused["body_bytes"])
     assert rows["statement", 10_000]["body_bytes"] > 0
     assert statuses(judge(costs=bulk.costs))["statements_cost_the_same_for_any_rows"] == "valid"
+
+
+async def test_a_measurement_that_nobody_waits_for_ends_and_closes_its_files(tmp_path: Path) -> None:
+    """Otherwise a run that is interrupted could not clear its folder away."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def measure(check: Check) -> None:
+        begun.set()
+        try:
+            with Stores(tmp_path, "logical", check) as stores:
+                stores.set_up(bulk_setup(10, 0))
+                while True:
+                    stores.run(bulk_update(10))
+        finally:
+            ended.set()
+
+    task = asyncio.create_task(on_a_thread(measure))
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
 
 
 @pytest.mark.parametrize(

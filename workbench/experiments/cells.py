@@ -23,6 +23,7 @@ from workbench.errors import ConfigurationError
 from workbench.experiments.base import Context, Row
 from workbench.history import operations_frame, read_operations
 from workbench.metrics import after_warm_up, latency_summary, rate_summary
+from workbench.operation_rows import read_rows_header
 
 if TYPE_CHECKING:
     from workbench.cluster.cluster import ConvergenceReport, ReplicaStatus
@@ -92,6 +93,8 @@ class MeasuredLoad:
     converged: ConvergenceReport
     final: Mapping[str, Mapping[str, int]]
     """Replica -> key -> value at the end."""
+    start_ns: int = 0
+    """What the host's monotonic clock showed at time 0 of the operations."""
 
     @property
     def measured(self) -> pd.DataFrame:
@@ -121,6 +124,7 @@ async def measure_load(cluster: Cluster, config: LoadConfig, cell: str) -> Measu
         cell=cell,
         config=config,
         operations=read_operations(path),
+        start_ns=read_rows_header(path).start_ns,
         growth=_growth(before, after),
         leader=next((status.name for status in after if status.role == "leader"), ""),
         converged=report,

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from workbench.client.load import LoadConfig
@@ -34,7 +35,7 @@ from workbench.experiments.cells import (
     started_cluster,
 )
 from workbench.experiments.log_formats_claims import CLAIMS, MINIMUMS, judge
-from workbench.experiments.log_formats_costs import measure_bulk, measure_workload
+from workbench.experiments.log_formats_costs import measure_bulk, measure_workload, on_a_thread
 from workbench.experiments.log_formats_engines import CHANGES, FORMATS, measure_format
 from workbench.experiments.log_formats_scenarios import COLUMNS, SCENARIOS
 from workbench.experiments.log_formats_unsafe import measure_column
@@ -170,11 +171,11 @@ async def _measure_costs(context: Context, parameters: Parameters, found: _Found
     repeats = _FEW_REPEATS if max(parameters.rows) <= _FEW_ROWS else REPEATS_MAX
     for place, workload in enumerate(WORKLOADS):
         tell(place / len(WORKLOADS) / 2, f"costs, {workload.words}")
-        found.costs += await asyncio.to_thread(
-            measure_workload, workload, formats, directory / workload.name, context.seed, repeats
-        )
+        measure = partial(measure_workload, workload, formats, directory / workload.name, context.seed, repeats)
+        found.costs += await on_a_thread(measure)
     tell(0.5, "costs, bulk updates")
-    bulk = await asyncio.to_thread(measure_bulk, parameters.rows, formats, directory / "bulk", parameters.row_bytes)
+    measure_all = partial(measure_bulk, parameters.rows, formats, directory / "bulk", parameters.row_bytes)
+    bulk = await on_a_thread(measure_all)
     found.costs += bulk.costs
     found.crossings += [row | {"row_bytes": parameters.row_bytes} for row in bulk.crossings]
 

@@ -8,8 +8,10 @@ transaction is repeated; bytes do not depend on the machine. Everything here blo
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias, TypeVar
 
 import apsw
 
@@ -35,6 +37,8 @@ from workbench.experiments.log_formats_workloads import (
 from workbench.log_formats.describing import describe
 from workbench.protocol.values import Entry, Position, Statement, Transaction
 from workbench.storage.sqlite import open_store
+
+T = TypeVar("T")
 
 _BULK_REPEATS_ROWS = 10_000
 """A bulk update is repeated until about so many rows were changed."""
@@ -54,12 +58,45 @@ class Cost:
     refusal: str = ""
 
 
+Check: TypeAlias = Callable[[], None]
+"""Called before each transaction; raises `Stopped` when nobody waits for the result any more."""
+
+
+class Stopped(Exception):
+    """The measurement was given up."""
+
+
+def go_on() -> None:
+    """The check of a measurement that nobody gives up."""
+
+
+async def on_a_thread(measure: Callable[..., T]) -> T:
+    """What `measure(check=...)` returns, on a thread of its own.
+
+    Cancelled, it ends with the transaction that is running, and that is waited for: its files are in use until then.
+    """
+    given_up = threading.Event()
+
+    def check() -> None:
+        if given_up.is_set():
+            raise Stopped
+
+    measuring = asyncio.ensure_future(asyncio.to_thread(measure, check=check))
+    try:
+        return await asyncio.shield(measuring)
+    except asyncio.CancelledError:
+        given_up.set()
+        await asyncio.gather(measuring, return_exceptions=True)
+        raise
+
+
 class Stores:
     """A leader's database and a follower's, in one log format."""
 
-    def __init__(self, directory: Path, log_format: LogFormatName) -> None:
+    def __init__(self, directory: Path, log_format: LogFormatName, check: Check = go_on) -> None:
         limits = Limits(statement_timeout_s=_STATEMENT_TIMEOUT_S)
         self.log_format = log_format
+        self._check = check
         self._index = 0
         self._leader = open_store(directory / "leader", log_format, limits)
         self._follower = open_store(directory / "follower", log_format, limits)
@@ -75,6 +112,7 @@ class Stores:
 
     def run(self, statements: Statements) -> Cost:
         """Execute one transaction, and apply its entry."""
+        self._check()
         position = Position(1, self._index + 1)
         begin_ns = time.thread_time_ns()
         execution = self._leader.execute([Transaction(1, position.index, statements)], position)
@@ -103,7 +141,8 @@ class Stores:
 class Plain:
     """SQLite alone, set as replicas set it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, check: Check = go_on) -> None:
+        self._check = check
         self._connection = apsw.Connection(str(path))
         for pragma in ("journal_mode = WAL", "synchronous = NORMAL"):
             self._connection.execute(f"PRAGMA {pragma}").fetchall()
@@ -111,6 +150,7 @@ class Plain:
 
     def run(self, statements: Statements) -> int:
         """CPU time of one transaction, in ns."""
+        self._check()
         execute = self._connection.execute
         begin_ns = time.thread_time_ns()
         execute("BEGIN IMMEDIATE")
@@ -129,14 +169,14 @@ class Plain:
 
 @contextlib.contextmanager
 def _databases(
-    directory: Path, log_formats: Sequence[LogFormatName], setup: Sequence[str]
+    directory: Path, log_formats: Sequence[LogFormatName], setup: Sequence[str], check: Check
 ) -> Iterator[tuple[Plain, dict[LogFormatName, Stores]]]:
     """The same tables on SQLite alone, and in each format."""
     with contextlib.ExitStack() as stack:
         directory.mkdir(parents=True)
-        plain = Plain(directory / "plain.sqlite")
+        plain = Plain(directory / "plain.sqlite", check)
         stack.callback(plain.close)
-        stores = {name: stack.enter_context(Stores(directory / name, name)) for name in log_formats}
+        stores = {name: stack.enter_context(Stores(directory / name, name, check)) for name in log_formats}
         plain.set_up(setup)
         for one in stores.values():
             one.set_up(setup)
@@ -144,12 +184,17 @@ def _databases(
 
 
 def measure_workload(
-    workload: Workload, log_formats: Sequence[LogFormatName], directory: Path, seed: int, repeats: int
+    workload: Workload,
+    log_formats: Sequence[LogFormatName],
+    directory: Path,
+    seed: int,
+    repeats: int,
+    check: Check = go_on,
 ) -> list[Row]:
     """One row a format. All of them execute the same transactions."""
     random = Random(f"{seed}/{workload.name}")
     transactions = [workload.write(number, random) for number in range(repeats)]
-    with _databases(directory, log_formats, workload.setup) as (plain, stores):
+    with _databases(directory, log_formats, workload.setup, check) as (plain, stores):
         plain_us = _median_us([plain.run(one) for one in transactions])
         return [
             _cost_row(workload.name, workload.words, one, [one.run(each) for each in transactions], workload.rows)
@@ -202,11 +247,12 @@ def measure_bulk(
     directory: Path,
     row_bytes: int,
     set_up_rows: int = CHUNK_ROWS,
+    check: Check = go_on,
 ) -> Bulk:
     """One row a format and size, and one row a pair of formats. The table is filled with `set_up_rows` at a time."""
     sizes = sorted(sizes)
     found = Bulk()
-    with _databases(directory, log_formats, bulk_setup(sizes[-1], row_bytes, set_up_rows)) as (plain, stores):
+    with _databases(directory, log_formats, bulk_setup(sizes[-1], row_bytes, set_up_rows), check) as (plain, stores):
         for rows in sizes:
             repeats = max(1, min(10, _BULK_REPEATS_ROWS // rows))
             transactions = [bulk_update(rows)] * repeats

@@ -5,6 +5,9 @@ the same key. Two figures: `stale_rate_acknowledged` counts reads that are older
 before they began; `stale_rate` also counts those older than a value that some read had already returned. Under
 `sync` the second can exceed zero although the first cannot: a follower shows a write before the leader has heard
 from all followers, so one reader may be ahead of the acknowledgement and the next one, elsewhere, not.
+
+Each cell is predicted, too: from how far followers were behind in its first half, how many reads of its second half are
+stale (see `stale_reads_prediction`).
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from workbench.experiments.cells import (
     started_cluster,
 )
 from workbench.experiments.parameters import parameter
+from workbench.experiments.stale_reads_prediction import CellPrediction, noted_times, predict_cell
 
 ACKS = ("async", "semi_sync:1", "quorum", "sync", "sync/durable")
 READ_POLICIES = ("leader", "sticky", "any")
@@ -74,6 +78,7 @@ class _Cell:
     follower_delay_ms: float
     load: MeasuredLoad
     staleness: Staleness
+    prediction: CellPrediction
 
     @property
     def labels(self) -> Row:
@@ -99,14 +104,24 @@ async def conduct(context: Context, parameters: Parameters) -> Outcome:
             log_format=parameters.log_format,
             ack=AckPolicy.parse(ack),
             timing=Timing.for_delay(max(parameters.follower_delay_ms)),
+            apply_times=True,
         ) as cluster:
             for delay, policy in each:
                 name = cell_name(ack=ack, read_policy=policy, follower_delay_ms=delay)
                 context.progress(len(cells) / (len(each) * len(parameters.ack)), name)
                 await cluster.set_link_delay(delay)
                 load = await measure_load(cluster, _load(parameters, context.seed, policy, name), name)
+                found = _staleness(load)
+                prediction = predict_cell(load, noted_times(cluster, load), found)
                 cells.append(
-                    _Cell(ack=ack, read_policy=policy, follower_delay_ms=delay, load=load, staleness=_staleness(load))
+                    _Cell(
+                        ack=ack,
+                        read_policy=policy,
+                        follower_delay_ms=delay,
+                        load=load,
+                        staleness=found,
+                        prediction=prediction,
+                    )
                 )
     context.progress(1.0, "judging")
     return _outcome(cells)
@@ -139,7 +154,12 @@ def _outcome(cells: Sequence[_Cell]) -> Outcome:
     return Outcome(
         operations=all_operations(loads),
         summary=[_summary_row(cell) for cell in cells],
-        tables={"by_replica": _by_replica(cells), "ages": _ages(cells)},
+        tables={
+            "by_replica": _by_replica(cells),
+            "ages": _ages(cells),
+            "prediction": [cell.labels | row for cell in cells for row in cell.prediction.bins()],
+            "prediction_curve": [cell.labels | row for cell in cells for row in cell.prediction.curve()],
+        },
         verdicts=judge([(cell.labels, cell.staleness.verdict("stale_rate_acknowledged")) for cell in cells]),
         checks={
             "convergence": convergence_verdict(loads),
@@ -155,7 +175,7 @@ def _summary_row(cell: _Cell) -> Row:
     figures = records(cell.staleness.summary())
     measured = cell.load.measured
     writes = int(((measured["kind"] == "write") & (measured["outcome"] == "ok")).sum())
-    row = cell.labels | (figures[0] if figures else _no_reads()) | {"writes": writes}
+    row = cell.labels | (figures[0] if figures else _no_reads()) | {"writes": writes} | cell.prediction.columns()
     latency = latency_row(cell.load, "read")
     kept = ("latency_ms_p50", "latency_ms_p99", "target_rate_per_s", "achieved_rate_per_s", "target_met")
     return row | {name if "rate" in name or "target" in name else f"read_{name}": latency.get(name) for name in kept}
