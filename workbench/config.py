@@ -230,6 +230,9 @@ class ClusterConfig:
     limits: Limits = field(default_factory=Limits)
     timing: Timing = field(default_factory=Timing)
     protections: Protections = field(default_factory=Protections)
+    apply_times: bool = False
+    """Every replica writes down when which entry became visible and when it answered reads, in its directory (see
+    `workbench.replica.apply_times`)."""
     seed: int = 0
     """Of the replicas' election timeouts; 0 draws them anew each time."""
     start_timeout_s: float = 30.0
@@ -289,6 +292,7 @@ class ReplicaConfig:
     """What holds the data. Another engine than SQLite can only apply entries."""
     observer: bool = False
     """Follows whoever leads, serves reads, and counts for nothing: it is no member, never votes and never leads."""
+    apply_times: bool = False
     seed: int = 0
     failpoint: str = ""
     """Where the process is to kill itself: see `workbench.failpoints`."""
