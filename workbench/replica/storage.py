@@ -54,6 +54,7 @@ from workbench.protocol.messages import EntryPiece, SnapshotChunk
 from workbench.protocol.outcomes import Execution
 from workbench.protocol.snapshot import Recovered
 from workbench.protocol.values import LoggedEntry, Position
+from workbench.replica.apply_times import ApplyTimes
 from workbench.replica.counters import Counters
 from workbench.replica.disk import ReplicaDisk
 from workbench.replica.snapshot_making import SnapshotMaking
@@ -94,6 +95,7 @@ class ReplicaStorage:
         self._disk = ReplicaDisk(config, counters, files)
         self._making = SnapshotMaking(self._disk.snapshots, counters, beside=copies_beside)
         self._open_group = False
+        self._apply_times = ApplyTimes(config.directory) if config.apply_times else None
 
     def recover(self) -> Recovered:
         """Bring the database to the end of the log; return what the core must know."""
@@ -196,7 +198,7 @@ class ReplicaStorage:
         self._counters.execute_ns += time.thread_time_ns() - began
         self._open_group = False
         hit("commit.after")
-        return Applied(position)
+        return self._applied(position)
 
     def _apply(self, entries: tuple[LoggedEntry, ...]) -> list[StorageAnswer]:
         if self._disk.diverged:
@@ -209,7 +211,12 @@ class ReplicaStorage:
             return self._note_divergence(error)
         self._counters.apply_ns += time.thread_time_ns() - began
         hit("apply.after")
-        return [Applied(entries[-1].entry.position)]
+        return [self._applied(entries[-1].entry.position)]
+
+    def _applied(self, position: Position) -> Applied:
+        if self._apply_times is not None:
+            self._apply_times.note_applied(position)
+        return Applied(position)
 
     # Divergence.
 
@@ -229,6 +236,8 @@ class ReplicaStorage:
         store = self._disk.store
         answers = tuple((client, read, store.query(read.statement)) for client, read in effect.reads)
         self._counters.reads += len(answers)
+        if self._apply_times is not None:
+            self._apply_times.note_reads(len(answers))
         return Queried(store.applied, answers)
 
     def _read_log(self, effect: SendLog) -> list[StorageAnswer]:
@@ -338,6 +347,8 @@ class ReplicaStorage:
         self._abandon()
         self._making.abandon(self._disk.store, "the replica ends")
         self._disk.close()
+        if self._apply_times is not None:
+            self._apply_times.close()
 
 
 def explain(error: OSError) -> str:
