@@ -119,6 +119,7 @@ class Replicas:
             unsafe=config.unsafe,
             layout_check=config.layout_check,
             reverse_unordered=config.reverse_unordered and name != config.replica_names[0],
+            apply_times=config.apply_times,
             seed=config.seed,
         )
         path = directory / "config.json"
