@@ -47,7 +47,8 @@ class Staleness:
     """What `staleness` found. `problem` says why nothing could be judged; the tables are then without marks.
 
     `reads` has one row an `ok` read: operation, cell, session, replica, key, value, times; `judged` (False for
-    values that no write explains or that a rewind dropped: `unexplained`, `rolled_back`); `at_risk` (a write to its
+    values that no write explains or that a rewind dropped: `unexplained`, `rolled_back`); `since_write_ms` (from the
+    last acknowledgement of a write to its key before it was invoked; nan if there was none); `at_risk` (a write to its
     key was known before it was invoked, so it could have been stale); `stale_acknowledged`, `stale`; and how old the
     value was by either knowledge, `age_acknowledged_ms`, `age_ms` (since when a newer one was known; nan if not
     stale) and `versions_acknowledged`, `versions` (how many newer ones were known; 0 if not stale).
@@ -173,11 +174,30 @@ def _mark(reads: pd.DataFrame, group: Integers, writes: Writes, source: Integers
 
     marks = reads.assign(judged=judged, unexplained=unexplained, rolled_back=rolled_back)
     absent = np.full(len(reads), ABSENT, dtype=np.int64)
+    marks["since_write_ms"] = _since_acknowledgement_ms(group, writes.group, known_acknowledged, invoked)
     marks["at_risk"] = judged & (Newer(writes, known).first_known(absent, group) < invoked)
     for suffix, times_known in (("_acknowledged", known_acknowledged), ("", known)):
         stale, age_ms, versions = _ages(Newer(writes, times_known), source, group, invoked, judged)
         marks[f"stale{suffix}"], marks[f"age{suffix}_ms"], marks[f"versions{suffix}"] = stale, age_ms, versions
     return marks
+
+
+def _since_acknowledgement_ms(
+    group: Integers, write_group: Integers, acknowledged: Integers, invoked: Integers
+) -> np.ndarray[Any, Any]:
+    """From the last acknowledgement of a write to its key before each read to the read; nan where there was none."""
+    done = acknowledged < NEVER
+    order = np.lexsort((acknowledged[done], write_group[done]))
+    groups, times_ns = write_group[done][order], acknowledged[done][order]
+    ranked = np.unique(times_ns)
+    span = len(ranked) + 1
+    keys = groups * span + np.searchsorted(ranked, times_ns)
+    at = np.searchsorted(keys, group * span + np.searchsorted(ranked, invoked, side="left"), side="left") - 1
+    found = at >= 0
+    found[found] = groups[at[found]] == group[found]
+    since_ms = np.full(len(group), np.nan)
+    since_ms[found] = (invoked[found] - times_ns[at[found]]) / 1e6
+    return since_ms
 
 
 def _known(writes: Writes, source: Integers, completed: Integers) -> Integers:
@@ -204,7 +224,13 @@ def _ages(
 
 def _unmarked(reads: pd.DataFrame) -> pd.DataFrame:
     flags = dict.fromkeys(("judged", "unexplained", "rolled_back", "at_risk", "stale_acknowledged", "stale"), False)
-    ages = {"age_acknowledged_ms": np.nan, "age_ms": np.nan, "versions_acknowledged": 0, "versions": 0}
+    ages = {
+        "since_write_ms": np.nan,
+        "age_acknowledged_ms": np.nan,
+        "age_ms": np.nan,
+        "versions_acknowledged": 0,
+        "versions": 0,
+    }
     return reads.assign(**flags, **ages)
 
 
