@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import apsw
 import pytest
@@ -107,6 +108,7 @@ def test_numbers_are_ordered_exactly(duck: DuckDBStore) -> None:
     ]
     values += [BadText(b"\xff"), float("inf"), b"", ""]
     staging = Staging()
+    values.reverse()
     staging.add("v", "any", values)
     staging.add("n", "integer", list(range(len(values))))
     found = duck.connection.execute(
@@ -388,6 +390,46 @@ def test_bodies_that_do_not_fit_change_nothing(followers: Followers, leader: Sto
             duck.apply([entry_of(followers, *parts)])
         assert (duck.applied, duck.digest()) == (Position(1, 1), before)
     same(followers, leader, "INSERT INTO t VALUES (2, 'y')")
+
+
+def test_altered_bodies_never_end_a_replica_nor_apply_in_part(
+    followers: Followers, leader: Store, duck: DuckDBStore, tmp_path: Path
+) -> None:
+    same(
+        followers,
+        leader,
+        "CREATE TABLE t (a INTEGER PRIMARY KEY, b)",
+        "CREATE TABLE u (x)",
+        "INSERT INTO t VALUES (1, 'x')",
+    )
+    followers.do(
+        leader, "INSERT INTO t VALUES (2, 1.5)", "UPDATE t SET b = x'00' WHERE a = 1", "INSERT INTO u VALUES ('ü')"
+    )
+    before, whole = duck.digest(), followers.log[-1].body
+    duck.close()
+    shutil.copytree(tmp_path / "duck", tmp_path / "kept")
+    duck = followers.follow()
+    random, refused = Random(3), 0
+    for _ in range(150):
+        body = bytearray(whole)
+        for _ in range(random.choice((1, 1, 2, 5))):
+            body[random.randrange(len(body))] = random.randrange(256)
+        if random.random() < 0.3:
+            del body[random.randrange(len(body)) :]
+        try:
+            duck.apply([Entry(1, 2, "logical", (), bytes(body))])
+            found = duck.digest()
+        except (CodecError, DivergedError):
+            refused += 1
+            assert (duck.applied, duck.digest()) == (Position(1, 1), before)
+            continue
+        if "(database)" in found:
+            refused += 1
+        duck.close()
+        shutil.rmtree(tmp_path / "duck")
+        shutil.copytree(tmp_path / "kept", tmp_path / "duck")
+        duck = followers.follow()
+    assert refused > 50
 
 
 # ------------------------------------------------------------------------------------------------ reads and the rest

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from workbench.errors import DivergedError
+from workbench.errors import CodecError, DivergedError
 from workbench.protocol.values import Position
 from workbench.storage.duckdb import Connection
 from workbench.storage.duckdb_changes import NO_CHANGE, Change, Record
@@ -85,7 +85,7 @@ class Rows:
     # Collecting.
 
     def change(self, change: Change) -> None:
-        """Note one changed row. Raises `DivergedError`."""
+        """Note one changed row. Raises `DivergedError`, or `CodecError` for what cannot be one."""
         changes = self._pending.get(change.source)
         if changes is None:
             if (table := self.mirror.by_source.get(change.source)) is None:
@@ -102,9 +102,11 @@ class Rows:
             )
         old, new = change.old, change.new
         record = new if old is None else old
-        assert record is not None
+        is_update = old is not None and new is not None
+        if record is None or (NO_CHANGE in record and (not is_update or not _has_key(record, changes.key_places))):
+            raise CodecError(f"not a changeset: a row of table {change.source} lacks values")
         key = tuple([comparable(record[place]) for place in changes.key_places])
-        self._merge(changes, key, _known(old), _known(new), is_update=old is not None and new is not None)
+        self._merge(changes, key, _known(old), _known(new), is_update=is_update)
         self._count += 1
         for value in record:
             if type(value) in _LONG:
@@ -342,6 +344,10 @@ def _known(record: Record | None) -> dict[int, object] | None:
     if NO_CHANGE not in record:
         return dict(enumerate(record))
     return {place: value for place, value in enumerate(record) if value is not NO_CHANGE}
+
+
+def _has_key(record: Record, places: Sequence[int]) -> bool:
+    return all(record[place] is not NO_CHANGE for place in places)
 
 
 def _before(row: Pending) -> dict[int, object]:
