@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
+
+from rich.console import Console
+
+from workbench.commands.divergence_text import print_divergence
+from workbench.inspection.divergence import DivergedValue, Divergence
 
 SCRIPT = "CREATE TABLE dice (id INTEGER PRIMARY KEY, x);\nINSERT INTO dice VALUES (1, 1), (2, random());\n"
 
@@ -45,3 +51,19 @@ def test_the_files_can_be_kept_and_looked_at(call: Callable, tmp_path: Path) -> 
     again = call("load", "dice.sql", "--followers", "1", "--directory", "kept")
     assert again.err == "error: kept is not empty (name a directory that does not exist yet)\n"
     assert again.code == 2
+
+
+def test_the_values_of_many_replicas_share_a_column() -> None:
+    divergence = Divergence(
+        reference="a",
+        replicas=("a", "b", "c", "d", "e"),
+        tables=(),
+        values=(DivergedValue(table="t", key="id=1", column="x", values=dict(zip("abcde", "12111", strict=True))),),
+        entries=1,
+    )
+    screen = Console(width=100, file=StringIO(), highlight=False)
+    print_divergence(screen, divergence)
+    assert isinstance(screen.file, StringIO)
+    words = " ".join(screen.file.getvalue().split())
+    assert "1 on a, c, d, e" in words
+    assert "2 on b" in words
