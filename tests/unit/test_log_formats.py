@@ -220,6 +220,11 @@ def test_broken_cells_are_named() -> None:
     assert verdict.parts["wal"] == "valid"
 
 
+def test_the_mixed_format_ships_a_safe_statement_as_it_is() -> None:
+    costs = [row | {"log_format": row["log_format"].replace("statement", "mixed")} for row in cost_rows()]
+    assert set(statuses(judge(costs=costs)).values()) == {"valid"}
+
+
 def test_pages_are_not_said_to_beat_wide_rows() -> None:
     found = everything() | {"crossings": crossing_rows(row_bytes=100)}
     assert "pages_beat_rows" not in judge(**found)

@@ -229,7 +229,7 @@ def _judge_side_effects(measured: Mapping[tuple[str, str], Row]) -> dict[str, Ve
         plain = size("insert", name)
         for cells, workload, grows in (
             (indexed, "indexed_insert", name == "wal"),
-            (triggered, "triggered_insert", name != "statement"),
+            (triggered, "triggered_insert", name in ("logical", "wal")),
         ):
             other = size(workload, name)
             reason = f"{other:,.0f} bytes, {plain:,.0f} for a plain row"
