@@ -55,11 +55,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 def token(value: Any) -> Any:
     """A hashable stand-in for a JSON value that keeps `true` and 1 apart, which Python does not."""
+    if not isinstance(value, bool | list):
+        return value
     if isinstance(value, bool):
         return ("true" if value else "false",)
-    if isinstance(value, list):
-        return tuple(token(item) for item in value)
-    return value
+    return tuple(token(item) for item in value)
 
 
 def told(value: Any) -> str:

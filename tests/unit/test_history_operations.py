@@ -19,7 +19,7 @@ from workbench.history_tables import FRAME, coded_table, from_frame, open_histor
 EXAMPLES = Path(__file__).resolve().parents[2] / "data" / "examples"
 
 
-def line(process: int, kind: str, f: str, value: Any, time_ns: int, key: str = "x", **more: Any) -> str:
+def line(process: int, kind: str, f: str, value: Any, time_ns: float, key: str = "x", **more: Any) -> str:
     event = {"process": process, "type": kind, "f": f, "key": key, "value": value, "time_ns": time_ns}
     return json.dumps(event | more)
 
@@ -232,7 +232,8 @@ def test_the_example_runs_are_histories(name: str) -> None:
 
 def test_an_operation_is_told_in_words() -> None:
     def words(**more: Any) -> str:
-        return tell(Operation(**{"number": 4, "process": 2, "f": "read", "key": "x", "outcome": "ok"} | more))
+        row: dict[str, Any] = {"number": 4, "process": 2, "f": "read", "key": "x", "outcome": "ok"}
+        return tell(Operation(**row | more))
 
     assert words(value="a", replica="r1") == 'process 2 read x = "a" from r1 (operation 4)'
     assert words() == "process 2 read x = nothing (operation 4)"

@@ -3,6 +3,7 @@
 from workbench.checkers.appends import Appends, appends
 from workbench.checkers.convergence import convergence
 from workbench.checkers.double_acknowledgements import double_acknowledgements, no_double_acknowledgement
+from workbench.checkers.linearizability import Linearizability, linearizability
 from workbench.checkers.lost_writes import LostWrites, lost_writes
 from workbench.checkers.rolled_back import DroppedEntry, Losses, losses, read_rollbacks
 from workbench.checkers.sessions import SessionGuarantees, session_guarantees
@@ -12,6 +13,7 @@ from workbench.checkers.verdict import Verdict
 __all__ = [
     "Appends",
     "DroppedEntry",
+    "Linearizability",
     "Losses",
     "LostWrites",
     "SessionGuarantees",
@@ -20,6 +22,7 @@ __all__ = [
     "appends",
     "convergence",
     "double_acknowledgements",
+    "linearizability",
     "losses",
     "lost_writes",
     "no_double_acknowledgement",
