@@ -117,7 +117,7 @@ def test_pages_make_a_database_unreadable(tmp_path: Path) -> None:
     execution = leader.execute([transaction("CREATE TABLE t (a)")], Position(1, 1))
     leader.commit()
     duck.apply([Entry(1, 1, "wal", execution.members, execution.body)])
-    assert "DuckDB cannot read its database" in duck.query(Statement("SELECT 1")).error
+    assert "DuckDB cannot read its database, which holds pages of SQLite" in duck.query(Statement("SELECT 1")).error
     assert "DuckDB cannot read its database" in duck.digest()["(database)"]
     duck.close()
     again = open_duckdb_store(tmp_path / "duck", "wal", Limits(), LocalFiles(), page_size=4096)

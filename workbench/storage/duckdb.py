@@ -21,13 +21,13 @@ DATABASE_NAME: Final = "database.duckdb"
 SPILL_NAME: Final = "spill"
 
 _MEMORY = "1GB"
+_ALONE: Final[dict[str, Any]] = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+"""Without, DuckDB asks the network for an extension as soon as it sees a file of another database."""
 _SETTINGS = (
     "SET threads = 1",
     f"SET memory_limit = '{_MEMORY}'",
     "SET default_null_order = 'nulls_first'",
     "SET errors_as_json = true",
-    "SET autoinstall_known_extensions = false",
-    "SET autoload_known_extensions = false",
     "SET enable_external_access = false",
     "SET lock_configuration = true",
 )
@@ -45,7 +45,7 @@ class Connection:
     """
 
     def __init__(self, path: Path) -> None:
-        self._raw: Any = duckdb.connect(str(path))
+        self._raw: Any = duckdb.connect(str(path), config=_ALONE)
         _open.add(self)
 
     def execute(self, sql: str, parameters: Sequence[object] | None = None) -> Connection:
@@ -103,13 +103,13 @@ def connect(path: Path) -> Connection:
 
 def create(path: Path) -> None:
     """Make an empty database."""
-    duckdb.connect(str(path)).close()
+    duckdb.connect(str(path), config=_ALONE).close()
 
 
 def why_unreadable(path: Path) -> str:
     """What DuckDB says about the file at `path`; empty when it is a database."""
     try:
-        duckdb.connect(str(path), read_only=True, config={"autoload_known_extensions": False}).close()
+        duckdb.connect(str(path), read_only=True, config=_ALONE).close()
     except duckdb.Error as error:
         return reason(error)
     return ""

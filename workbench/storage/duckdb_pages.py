@@ -87,7 +87,9 @@ class PagesStore:
     def _why_unreadable(self) -> str:
         """What DuckDB says about the file."""
         why = why_unreadable(self._path)
-        return f"DuckDB cannot read its database: {why}" if why else "no entry has come yet"
+        return (
+            f"DuckDB cannot read its database, which holds pages of SQLite: {why}" if why else "no entry has come yet"
+        )
 
 
 def write_position(files: Files, path: Path, position: Position) -> None:
