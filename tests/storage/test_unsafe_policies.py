@@ -16,7 +16,7 @@ from workbench.errors import CodecError, DivergedError
 from workbench.log_formats.pinning import TIME_MS_MAX, Clock
 from workbench.log_formats.row_parts import Changes, SchemaChange, Sequences
 from workbench.log_formats.statement import Pin, Rows, StatementCall, decode_body, encode_body, in_order
-from workbench.protocol.values import Entry
+from workbench.protocol.values import Entry, Position
 from workbench.storage.base import Store
 from workbench.storage.sqlite import TransactionalStore
 
@@ -325,6 +325,40 @@ def test_a_replica_that_comes_back_repeats_the_same(
     replicas.do(follower, "INSERT INTO stamped DEFAULT VALUES")  # leads now
     replicas.catch_up(leader)
     assert leader.digest() == follower.digest()
+    replicas.close()
+
+
+def test_rowids_beside_a_key_are_not_relied_upon(tmp_path: Path) -> None:
+    """A changeset names rows by their key: what rowid they have on a follower is open."""
+    replicas, leader, follower = make(tmp_path, "allow", "mixed")
+    replicas.do(leader, "CREATE TABLE kv (k TEXT PRIMARY KEY, v)", "INSERT INTO kv VALUES ('a', 1), ('b', 2)")
+    replicas.do(leader, "DELETE FROM kv WHERE k = 'b' OR random() IS NULL", "INSERT INTO kv VALUES ('c', random())")
+    replicas.do(leader, "INSERT INTO kv SELECT 'x' || v, random() FROM t")
+    replicas.do(leader, "INSERT INTO t(v) SELECT rowid FROM kv WHERE k = 'xc'")
+    replicas.do(leader, "INSERT INTO one SELECT 10 + v, k FROM kv WHERE v < 9 ORDER BY _rowid_ LIMIT 2")
+    replicas.do(
+        leader, "INSERT OR REPLACE INTO kv(rowid, k, v) VALUES (3, 'd', 3)", "UPDATE kv SET oid = 90 WHERE k = 'a'"
+    )
+    replicas.catch_up(follower)
+    assert follower.digest() == leader.digest()
+    replicas.close()
+
+
+def test_rows_can_be_taken_back_but_statements_cannot(tmp_path: Path) -> None:
+    replicas, leader, follower = make(tmp_path, "allow", "mixed")
+    before = leader.digest()
+    replicas.do(leader, "UPDATE t SET v = random()")
+    replicas.do(leader, "DELETE FROM t WHERE id IN (SELECT id FROM t LIMIT 2)", "INSERT INTO one VALUES (3, random())")
+    replicas.catch_up(follower)
+    dropped = replicas.log[:0:-1]
+    for store in (leader, follower):
+        assert store.rewind(Position(1, 1), dropped)
+        assert store.digest() == before
+    del replicas.log[1:]
+    replicas.do(leader, "UPDATE watched SET v = 1 WHERE id = 1")  # triggers are on again
+    replicas.catch_up(follower)
+    assert follower.digest() == leader.digest() != before
+    assert not leader.rewind(Position(1, 1), replicas.log[1:])
     replicas.close()
 
 

@@ -81,6 +81,8 @@ class Examination:
     """It may store several rows, some with a rowid that it was given and some with a generated one."""
     touches_virtual: bool = False
     """It reads or writes a virtual table, whose own tables depend on more than the rows."""
+    uses_hidden_rowids: bool = False
+    """It reads or gives rowids of a table with another primary key: rows that travel leave these behind."""
     defers_keys: bool = False
     """It may leave a deferred foreign key violated for a later statement to mend."""
 
@@ -98,6 +100,8 @@ class Touched:
     """Triggers and views through which it does so."""
     updated: frozenset[tuple[str, str]]
     """(table, column) that an UPDATE sets."""
+    rowids: frozenset[str]
+    """Tables whose rowids it reads or sets by that name."""
     physical: frozenset[str]
     """Tables about the file or the connection, such as `dbstat`."""
 

@@ -45,6 +45,7 @@ class Examiner:
             self._sets_rowids,
             self._mixes_rowids,
             self._touches_virtual,
+            self._uses_hidden_rowids,
             any(program.defers_keys for program in self._programs),
         )
 
@@ -156,6 +157,11 @@ class Examiner:
     def written_definitions(self) -> Iterator[tuple[str, list[Token]]]:
         for name in self._written:
             yield name, tokens(self._tables.definitions.get(name, ""))
+
+    @property
+    def _uses_hidden_rowids(self) -> bool:
+        tables = set(self._touched.rowids) | (set(self._written) if self._sets_rowids else set())
+        return any(map(self._tables.hides_rowid, tables))
 
     def _look_at_tables(self) -> None:
         for name in sorted(self._touched.physical):

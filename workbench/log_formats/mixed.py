@@ -3,8 +3,9 @@
 It is the format `mixed`, and the policy `mixed` of the format `statement`. Rules:
 
 - A statement is unsafe here also when it only may be (a date function with an argument that is no constant), when it
-  touches a virtual table (the tables behind one depend on when it was written, not only on what), and when it may leave
-  a deferred foreign key violated (rows that mend it would not be counted).
+  touches a virtual table (the tables behind one depend on when it was written, not only on what), when it may leave
+  a deferred foreign key violated (rows that mend it would not be counted), or looks at rowids beside a primary key
+  (rows travel without them).
 - Rows are taken before the next statement that travels as SQL runs, since a changeset reads present values. Unsafe
   transactions of one statement each that follow each other share one changeset.
 - Followers execute statements with triggers and foreign keys on, and apply rows with both off.
@@ -185,6 +186,8 @@ class MixedFormat:
     def _needs_rows(self, facts: StatementFacts) -> bool:
         examination = facts.examination
         if examination.unsafe or examination.perhaps or examination.touches_virtual or examination.defers_keys:
+            return True
+        if examination.uses_hidden_rowids:
             return True
         return any(map(self._full.is_full, examination.generates))
 

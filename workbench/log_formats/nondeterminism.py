@@ -25,7 +25,7 @@ import apsw
 from workbench.log_formats.causes import REASONS, ROOT_PAGES, SAFE, Action, Cause, Examination, Touched, Unsafe
 from workbench.log_formats.examining import Examiner
 from workbench.log_formats.programs import NO_BINDINGS, compile_programs
-from workbench.log_formats.total_orders import Tables
+from workbench.log_formats.total_orders import ROWID_NAMES, Tables
 
 _ONLY_HINTS = re.compile(r"\s*(?:ANALYZE|REINDEX)\b", re.IGNORECASE)
 """Statements that change no row that a client can see, and none of the schema."""
@@ -77,10 +77,13 @@ def touched_by(actions: Iterable[Action]) -> Touched:
     read: set[str] = set()
     through: set[str] = set()
     updated: set[tuple[str, str]] = set()
+    rowids: set[str] = set()
     physical: set[str] = set()
     for action, first, second, name in actions:
         if name:
             through.add(name)
+        if second in ROWID_NAMES and action in (apsw.SQLITE_READ, apsw.SQLITE_UPDATE):
+            rowids.add(first)
         if action == apsw.SQLITE_READ:
             read.add(first)
             if first in _PHYSICAL_TABLES or first.startswith("pragma_"):
@@ -89,7 +92,7 @@ def touched_by(actions: Iterable[Action]) -> Touched:
                 physical.add(ROOT_PAGES)
         elif action == apsw.SQLITE_UPDATE:
             updated.add((first, second))
-    return Touched(frozenset(read), frozenset(through), frozenset(updated), frozenset(physical))
+    return Touched(frozenset(read), frozenset(through), frozenset(updated), frozenset(rowids), frozenset(physical))
 
 
 def _reads_only(connection: apsw.Connection, sql: str) -> bool:

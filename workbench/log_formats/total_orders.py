@@ -65,6 +65,12 @@ class Tables:
     def is_ordinary(self, table: str) -> bool:
         return table in self._kinds
 
+    def hides_rowid(self, table: str) -> bool:
+        """Whether an ordinary table has rowids beside its primary key."""
+        if self._kinds.get(table, True):
+            return False
+        return bool(run(self._connection, "SELECT 1 FROM pragma_index_list(?) WHERE origin = 'pk'", (table,)))
+
     def keys(self, table: str) -> list[frozenset[str]]:
         """Every set of columns that tells the rows of an ordinary table apart, and orders them."""
         if table not in self._keys:
