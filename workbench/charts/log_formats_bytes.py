@@ -133,7 +133,7 @@ def _mark_crossings(axes: Axes, bulk: pd.DataFrame, crossings: pd.DataFrame) -> 
         axes.annotate(
             f"from {_count(rows)} rows on\n{_CARRIES[row.smaller]} {_ships(row.smaller)} less",
             (rows, at),
-            xytext=(46, 14) if place == 0 else (-8, 26),
+            xytext=(72, 12) if place == 0 else (-8, 26),
             textcoords="offset points",
             ha="left" if place == 0 else "center",
             va="center" if place == 0 else "bottom",
@@ -158,7 +158,7 @@ def _bytes_title(run: RunFolder) -> str:
     most = bulk[bulk["rows"] == bulk["rows"].max()].set_index("log_format")["body_bytes"]
     least, largest = most.idxmin(), most.idxmax()
     return (
-        f"For {_count(bulk['rows'].max())} changed rows the {largest} format ships {number(most.max())} bytes, "
+        f"For {_rows(bulk['rows'].max())} changed the {largest} format ships {number(most.max())} bytes, "
         f"the {least} format {number(most.min())}"
     )
 
