@@ -178,7 +178,8 @@ def test_changes_of_the_schema(followers: Followers, leader: Store, duck: DuckDB
 
 def test_generated_columns_can_be_read(followers: Followers, leader: Store, duck: DuckDBStore) -> None:
     same(followers, leader, "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT, c AS (b || '!') STORED, d INT AS (a * 2))")
-    same(followers, leader, "INSERT INTO t(a, b) VALUES (1, 'x'), (2, NULL)", "UPDATE t SET b = 'y' WHERE a = 2")
+    same(followers, leader, "INSERT INTO t(a, b) VALUES (1, 'x'), (2, NULL)")
+    same(followers, leader, "UPDATE t SET b = 'y' WHERE a = 2")
     assert rows(duck, "SELECT * FROM t ORDER BY a") == ((1, "x", "x!", 2), (2, "y", "y!", 4))
     same(followers, leader, "ALTER TABLE t ADD COLUMN e AS (a || b)")
     assert rows(duck, "SELECT e FROM t ORDER BY a") == (("1x",), ("2y",))
