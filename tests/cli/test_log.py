@@ -232,3 +232,20 @@ def test_a_row_image_of_one_row_is_a_change(call: Callable, tmp_path: Path) -> N
     (change,) = found[3]["content"]
     assert (change["operation"], change["old"], change["new"]) == ("UPDATE", {"k": "a", "v": 1}, {"k": "a", "v": 2})
     assert sorted(part["operation"] for part in found[4]["content"]) == ["DELETE", "DELETE", "INSERT", "INSERT"]
+
+
+@pytest.mark.parametrize("log_format", ["logical", "wal"])
+def test_a_log_that_reaches_back_to_nothing_is_shown_without_names(
+    call: Callable, tmp_path: Path, log_format: LogFormatName
+) -> None:
+    statements = ("CREATE TABLE t (x)", "INSERT INTO t VALUES (1)", "ALTER TABLE t RENAME x TO y", "DELETE FROM t")
+    replica = write_log(tmp_path / "one", executed(tmp_path / "made", log_format, *statements), segment_bytes_max=1)
+    for path in sorted((replica / "log").glob("*.log"))[:2]:
+        path.unlink()
+    found = documents(call("log", "show", str(replica), "--json").out)
+    assert [document["index"] for document in found] == [3, 4, 5]
+    if log_format == "logical":
+        assert [document["content"][-1].get("old") for document in found] == [None, None, {"0": 1, "1": 1}]
+    else:
+        reason = "the log does not reach back to its beginning, nor to a snapshot"
+        assert {document["rows_not_described"] for document in found} == {reason}
