@@ -9,8 +9,13 @@ import apsw
 import pytest
 
 from tests.storage.replicas import Replicas, rows
+from workbench.log_formats import wal
 from workbench.log_formats.changesets import rowid_changeset
+from workbench.log_formats.image_capture import ImageCapture
 from workbench.log_formats.logical import Changes, decode_body
+from workbench.log_formats.mixed import MixedFormat
+from workbench.storage.base import Store
+from workbench.storage.sqlite import TransactionalStore
 
 NUMBERS = "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r LIMIT {}) "
 
@@ -86,4 +91,38 @@ def test_many_rows_without_a_key_changed_more_than_once(tmp_path: Path, seed: in
             replicas.catch_up(follower)
     assert rows(follower, "SELECT rowid, quote(a) FROM t") == rows(leader, "SELECT rowid, quote(a) FROM t")
     assert rows(follower, "PRAGMA integrity_check") == (("ok",),)
+    replicas.close()
+
+
+def test_nothing_is_kept_of_statements_whose_rows_do_not_travel(tmp_path: Path) -> None:
+    """Under `mixed`, safe statements run between those whose rows are captured."""
+    replicas = Replicas(tmp_path, "mixed")
+    leader, follower = replicas.open("leader"), replicas.open("follower")
+    replicas.do(leader, "CREATE TABLE t (a, b)")
+    for number in range(5):
+        replicas.do(leader, ("INSERT INTO t VALUES (?, 0)", (number,)), "UPDATE t SET b = b + 1")
+        assert not _images(leader).has_noted
+        replicas.do(leader, "UPDATE t SET b = random() % 9", "UPDATE t SET a = a + 1", "UPDATE t SET b = random() % 9")
+        assert not _images(leader).has_noted
+    replicas.catch_up(follower)
+    assert follower.digest() == leader.digest()
+    replicas.close()
+
+
+def _images(store: Store) -> ImageCapture:
+    assert isinstance(store, TransactionalStore)
+    assert isinstance(store._format, MixedFormat)
+    return store._format._capture._images
+
+
+def test_a_lone_write_takes_three_pages_at_most(tmp_path: Path) -> None:
+    replicas = Replicas(tmp_path, "wal")
+    leader = replicas.open("leader")
+    replicas.do(leader, "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)", "CREATE INDEX i ON t (v)")
+    pages = []
+    for number in range(300):
+        replicas.do(leader, ("INSERT INTO t(v) VALUES (?)", (f"{number * 7919 % 1000:050}" * 2,)))
+        pages.append(len(wal.decode_body(replicas.log[-1].body, 4096).pages))
+    assert sorted(pages)[len(pages) // 2] <= 2  # the table's page, and the index's
+    assert sum(count > 3 for count in pages) < 0.2 * len(pages)  # where a page had to be split, and the file to grow
     replicas.close()

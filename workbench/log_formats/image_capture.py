@@ -84,6 +84,8 @@ class ImageCapture:
         self._cursor = connection.cursor()
         self._watched: dict[int, _Watched] = {}
         self._rows = self._bytes = 0
+        self.is_noting = False
+        """Off, what triggers tell is not kept: statements that travel as SQL run then."""
         for name, function in ((_NOTE_OLD, self._note_old), (_NOTE_NEW, self._note_new)):
             connection.create_scalar_function(name, function, flags=apsw.SQLITE_INNOCUOUS)
 
@@ -137,7 +139,7 @@ class ImageCapture:
 
     def _note_old(self, *key: Any) -> None:
         watched, identity = self._watched[key[0]], key[1:]
-        if identity not in watched.before:
+        if self.is_noting and identity not in watched.before:
             images = watched.reader.read(identity)
             code = encode_image(images[0]) if images else None
             watched.before[identity] = code
@@ -145,7 +147,7 @@ class ImageCapture:
 
     def _note_new(self, *key: Any) -> None:
         before, identity = self._watched[key[0]].before, key[1:]
-        if identity not in before:
+        if self.is_noting and identity not in before:
             before[identity] = None
             self._count(0)
 

@@ -92,6 +92,7 @@ class RowCapture:
             session.table_filter(self._is_in_changesets)
         session.attach()
         self._session = session
+        self._images.is_noting = True
 
     def finish(self) -> list[RowPart]:
         """What has changed since the last `resume`, or `start`, and the sequences if they did since `start`."""
@@ -142,6 +143,7 @@ class RowCapture:
         return is_captured(table) and table not in self._whole
 
     def _close_session(self) -> None:
+        self._images.is_noting = False
         if self._session is not None:
             self._session.close()
             self._session = None
