@@ -28,6 +28,8 @@ _ASK_AGAIN_S = 0.05
 _ANSWER_S = 5.0
 _DIGEST_S = 60.0
 _STOP_S = 5.0
+_WHAT_IT_IS = frozenset({"engine", "observer", "page_size", "layout_check", "reverse_unordered"})
+"""Fields that stay what they were when a replica was started for the first time: its files fit nothing else."""
 
 
 class Replicas:
@@ -51,6 +53,7 @@ class Replicas:
         self.names = names or config.replica_names
         """The replicas that there are, in the order in which they came."""
         self._processes: dict[str, ChildProcess] = {}
+        self._own_fields: dict[str, dict[str, Any]] = {}
 
     @property
     def processes(self) -> list[ChildProcess]:
@@ -122,8 +125,10 @@ class Replicas:
             apply_times=config.apply_times,
             seed=config.seed,
         )
+        own = {name: value for name, value in changes.items() if name in _WHAT_IT_IS}
+        own = self._own_fields.setdefault(name, own)
         path = directory / "config.json"
-        config_file.save(replace(replica, **changes), path)
+        config_file.save(replace(replica, **(own | changes)), path)
         return path
 
     def directory_of(self, name: str) -> Path:
