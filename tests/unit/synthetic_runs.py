@@ -48,6 +48,8 @@ def stale_reads_run(root: Path, *, empty: bool = False, unknown: bool = False) -
     summary: list[Row] = []
     by_replica: list[Row] = []
     ages: list[Row] = []
+    bins: list[Row] = []
+    curve: list[Row] = []
     for ack, policy, delay in itertools.product(("async", "sync"), ("leader", "sticky", "any"), (0.0, 10.0, 40.0)):
         known = 0.0 if policy == "leader" else 0.004 + delay / 150
         acknowledged = 0.0 if ack == "sync" else known
@@ -57,7 +59,20 @@ def stale_reads_run(root: Path, *, empty: bool = False, unknown: bool = False) -
         bounds |= {f"{name}_high": rate + 0.012 for name, rate in rates.items()}
         if empty or unknown:
             rates, acknowledged = dict.fromkeys(rates, float("nan")), 0.0
-        summary.append({**cell, "cell": str(cell), "reads": 0 if empty else 640, **rates, **bounds})
+        predicted = {
+            "predicted_stale_rate": float("nan") if unknown else acknowledged * 1.1,
+            "second_half_stale_rate": float("nan") if unknown else acknowledged,
+            "second_half_reads": 320,
+            "prediction_error": float("nan") if unknown else acknowledged * 0.1,
+            "prediction_curve_error": 0.02,
+        }
+        summary.append({**cell, "cell": str(cell), "reads": 0 if empty else 640, **rates, **bounds, **predicted})
+        if not unknown:
+            curve += [{**cell, "age_ms": age, "predicted_stale_rate": 0.6 * (age < delay)} for age in range(60)]
+            bins += [
+                {**cell, "age_ms": age, "stale_rate": rate, "stale_rate_low": rate * 0.8, "stale_rate_high": rate + 0.1}
+                for age, rate in ((at + 0.5, 0.58 * (at < delay) * (ack == "async")) for at in range(0, 60, 6))
+            ]
         for replica in ("replica-1", "replica-2", "replica-3"):
             rate = float("nan") if unknown else 0.0 if replica == "replica-1" else acknowledged * 1.4
             reads = 0 if policy == "leader" and replica != "replica-1" else 210
@@ -67,7 +82,8 @@ def stale_reads_run(root: Path, *, empty: bool = False, unknown: bool = False) -
             )
         count = int(640 * acknowledged)
         ages += [{**cell, "age_ms": float(age)} for age in random.uniform(0, delay + 3, count)]
-    tables = {} if empty else {"by_replica": by_replica, "ages": ages}
+    predictions = {"prediction": bins, "prediction_curve": curve} if bins else {}
+    tables = {} if empty else {"by_replica": by_replica, "ages": ages, **predictions}
     return write(root, "stale_reads", "How often does a read return the past?", summary, tables, empty=empty)
 
 

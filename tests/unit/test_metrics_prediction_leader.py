@@ -98,17 +98,17 @@ def test_what_reads_returned_is_not_looked_at():
     blind = first.assign(value=first["value"].where(first["kind"] == "write"))
     again = fit_leader(blind, applied, ways, leader="r1")
     ages = np.linspace(0, 60, 50)
-    assert np.array_equal(model.p_stale(ages), again.p_stale(ages))
+    assert np.array_equal(model.p_stale("r2", ages), again.p_stale("r2", ages))
     assert found.predicted > 0.05
 
 
 def test_a_lone_constant_lag_is_a_step():
     operations, applied, answered = cluster(4, {"r2": lambda _, count: np.full(count, 25.0)}, way_ms=2.0)
     model, _ = compared(operations, applied, answered)
-    share = model.shares["r2"]
-    assert share == pytest.approx(0.5, abs=0.03)
-    assert model.p_stale(np.array([0.0, 15.0, 21.0])) == pytest.approx(share)  # less the 2 ms of the way
-    assert model.p_stale(np.array([25.0, 40.0, 1e6])) == pytest.approx(0, abs=0.02)
+    assert model.p_stale("r2", np.array([0.0, 15.0, 21.0])) == pytest.approx(1)  # less the 2 ms of the way
+    assert model.p_stale("r2", np.array([25.0, 40.0, 1e6])) == pytest.approx(0, abs=0.04)
+    assert model.p_stale_anywhere({"r1": 0.25, "r2": 0.75}, np.array([10.0])) == pytest.approx(0.75)
+    assert math.isnan(model.p_stale("r3", np.array([10.0]))[0])
 
 
 def test_the_leader_is_never_stale_and_followers_before_the_acknowledgement_neither():

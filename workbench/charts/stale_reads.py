@@ -10,6 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from workbench.charts.stale_reads_prediction import draw_prediction, prediction_alt
 from workbench.charts.style import (
     FAINT,
     INK,
@@ -36,12 +37,22 @@ _MARKERS = {"leader": "s", "sticky": "^", "any": "o"}
 
 def draw(run: RunFolder) -> dict[str, Figure]:
     """The figures of one run, by name; the first is the headline."""
-    return {"rates": _draw_rates(run), "ages": _draw_ages(run), "replicas": _draw_replicas(run)}
+    return {
+        "rates": _draw_rates(run),
+        "prediction": draw_prediction(run),
+        "ages": _draw_ages(run),
+        "replicas": _draw_replicas(run),
+    }
 
 
 def alt_texts(run: RunFolder) -> Mapping[str, str]:
     """What each figure shows, for people who do not see it."""
-    return {"rates": _rates_alt(run), "ages": _ages_alt(run), "replicas": _replicas_alt(run)}
+    return {
+        "rates": _rates_alt(run),
+        "prediction": prediction_alt(run),
+        "ages": _ages_alt(run),
+        "replicas": _replicas_alt(run),
+    }
 
 
 def _cells(run: RunFolder) -> pd.DataFrame:
@@ -71,6 +82,7 @@ def _draw_rates(run: RunFolder) -> Figure:
     reading = (
         "Filled: older than an acknowledged write. "
         "Hollow, where it differs: or older than a value that someone had read."
+        + (" Dash: predicted from the followers' lag in the first half." if _is_predicted(cells) else "")
     )
     return finish(figure, _rates_title(cells), run, [reads], reading)
 
@@ -85,6 +97,8 @@ def _draw_rate_panel(axes: Axes, cells: pd.DataFrame, delays: list[float], top: 
         differs = (rows["stale_rate"] != rows["stale_rate_acknowledged"]).to_numpy()
         _draw_points(axes, at[differs] + 0.05, rows[differs], "stale_rate", policy, filled=False)
         _draw_points(axes, at, rows, "stale_rate_acknowledged", policy, filled=True)
+        if _is_predicted(rows):
+            axes.hlines(100 * rows["predicted_stale_rate"], at - 0.13, at + 0.13, color=INK, linewidth=1.6, zorder=4)
         ends[policy] = 100 * float(rows["stale_rate_acknowledged"].iloc[-1])
     heights = separate(list(ends.values()), top * 0.065)
     for policy, height in zip(ends, heights, strict=True):
@@ -97,6 +111,10 @@ def _draw_rate_panel(axes: Axes, cells: pd.DataFrame, delays: list[float], top: 
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g} %")
     axes.set_xlabel("delay of followers, ms")
     quiet_axes(axes, grid="y")
+
+
+def _is_predicted(cells: pd.DataFrame) -> bool:
+    return "predicted_stale_rate" in cells and bool(cells["predicted_stale_rate"].notna().any())
 
 
 def _draw_points(axes: Axes, at: np.ndarray, rows: pd.DataFrame, name: str, policy: str, *, filled: bool) -> None:

@@ -65,9 +65,9 @@ class CellPrediction:
         if bins.empty:
             return []
         ages = np.linspace(0, float(bins["age_ms_to"].max()), CURVE_POINTS)
+        rates = self.model.p_stale_anywhere(self.comparison.shares, ages)
         return [
-            {"age_ms": float(age), "predicted_stale_rate": float(rate)}
-            for age, rate in zip(ages, self.model.p_stale(ages), strict=True)
+            {"age_ms": float(age), "predicted_stale_rate": float(rate)} for age, rate in zip(ages, rates, strict=True)
         ]
 
 

@@ -8,13 +8,14 @@ follower f, is stale with the probability
 
     P(lag at f > age + way to f)
 
-and one that may go to several replicas with the mean of these, weighted by how many reads each of them answers. Lag,
-way and the moments at which clients act are not independent: what holds up a follower's applies holds up its reads, and
-a client that was held up learns of writes late and then reads at once. So the probability is counted, not computed from
-two distributions: over all pairs of a write and a later moment at which a read was sent, whatever their keys.
+Lag, way and the moments at which clients act are not independent: what holds up a follower's applies holds up its
+reads, and a client that was held up learns of writes late and then reads at once. So the probability is counted, not
+computed from two distributions: over all pairs of a write and a later moment at which a read was sent, whatever their
+keys.
 
-What the model is made of: times of acknowledgements and of applies, when reads were sent and answered, and by whom, all
-of the first half of a run. Never a value that a read returned. What it is held against: the reads of the second half.
+What the model is made of: times of acknowledgements and of applies, and when reads were sent to whom and answered, all
+of the first half of a run. Never a value that a read returned. What it is held against: the reads of the second half,
+of which it is told when they began, how long ago the last write to their key was acknowledged, and whom they asked.
 """
 
 from __future__ import annotations
@@ -45,20 +46,29 @@ class LeaderModel:
     """What the first half says.
 
     `curves`: of each follower, ages in ms and P(lag > age + way) there, falling; it is 0 from the longest lag on.
-    `lags_ms`: of each follower, ordered. `shares`: of the reads, by replica, the leader included.
+    `lags_ms`: of each follower, ordered.
     """
 
     curves: Mapping[str, tuple[Array, Array]]
     lags_ms: Mapping[str, Array]
-    shares: Mapping[str, float]
     writes: int
+    leader: str
 
-    def p_stale(self, ages_ms: Array) -> Array:
-        """The probability that a read begun so long after the last acknowledgement is stale; nan without lags."""
+    def p_stale(self, replica: str, ages_ms: Array) -> Array:
+        """The probability that a read of `replica`, begun so long after the last acknowledgement, is stale.
+
+        nan for a follower of which no lag is known.
+        """
+        if replica == self.leader:
+            return np.zeros(len(ages_ms))
+        curve = self.curves.get(replica)
+        return np.full(len(ages_ms), np.nan) if curve is None else np.interp(ages_ms, *curve)
+
+    def p_stale_anywhere(self, shares: Mapping[str, float], ages_ms: Array) -> Array:
+        """The same, of reads that go to each replica with its share."""
         total = np.zeros(len(ages_ms))
-        for replica, share in self.shares.items():
-            if replica in self.curves:
-                total += share * np.interp(ages_ms, *self.curves[replica])
+        for replica, share in shares.items():
+            total += share * self.p_stale(replica, ages_ms)
         return total
 
     def lag_ms(self, fraction: float) -> float:
@@ -85,17 +95,15 @@ def fit_leader(operations: pd.DataFrame, applied: pd.DataFrame, ways: pd.DataFra
     ok = operations[operations["outcome"] == "ok"]
     writes = ok[(ok["kind"] == "write") & (ok["index"] > 0)].sort_values("completed_ns")
     sent = np.sort(ok.loc[ok["kind"] == "read", "invoked_ns"].to_numpy(dtype=np.int64))
-    counts = ok.loc[ok["kind"] == "read", "replica"].value_counts()
     of_first = ways[ways["operation"].isin(ok["operation"])]
     curves, lags = {}, {}
-    for name in sorted({*map(str, applied["replica"]), *map(str, counts.index)} - {leader, ""}):
+    for name in sorted(set(map(str, applied["replica"])) - {leader}):
         known, lag_ns = _lags(writes, applied[applied["replica"] == name])
         acknowledged = writes["completed_ns"].to_numpy(dtype=np.int64)[known]
         answered = _answered(of_first[of_first["replica"] == name], sent)
         lags[name] = np.sort(lag_ns / 1e6)
         curves[name] = _curve(acknowledged, lag_ns, sent, answered)
-    shares = {str(name): float(count / counts.sum()) for name, count in counts.items()}
-    return LeaderModel(curves, lags, shares, len(writes))
+    return LeaderModel(curves, lags, len(writes), leader)
 
 
 def read_ways(operations: pd.DataFrame, answered: pd.DataFrame) -> pd.DataFrame:
@@ -193,6 +201,8 @@ class Comparison:
     `predicted_stale_rate`."""
 
     bins: pd.DataFrame
+    shares: Mapping[str, float]
+    """Of the reads, by the replica that they asked."""
     reads: int
     predicted: float
     measured: float
@@ -221,14 +231,18 @@ def compare_with_reads(model: LeaderModel, reads: pd.DataFrame, *, horizon_ms: f
     """
     ages = reads["since_write_ms"].to_numpy(dtype=float)
     stale = reads["stale_acknowledged"].to_numpy(dtype=bool)
+    asked = reads["replica"].to_numpy(dtype=object)
     predicted = np.zeros(len(reads))
     at_risk = np.isfinite(ages)
-    predicted[at_risk] = model.p_stale(ages[at_risk])
+    for replica in set(asked[at_risk]):
+        here = at_risk & (asked == replica)
+        predicted[here] = model.p_stale(replica, ages[here])
     horizon = horizon_ms if horizon_ms is not None else 1.25 * max(model.lag_ms(0.999), 1.0)
     near = at_risk & (ages <= horizon)
     low, high = proportion_interval(int(stale.sum()), len(reads))
     return Comparison(
         bins=_bins(ages[near], stale[near], predicted[near]),
+        shares={str(name): float(share) for name, share in reads["replica"].value_counts(normalize=True).items()},
         reads=len(reads),
         predicted=float(predicted.mean()) if at_risk.any() else float("nan"),
         measured=float(stale.mean()) if at_risk.any() else float("nan"),
