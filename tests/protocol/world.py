@@ -347,10 +347,10 @@ class World:
                     self.laws.asked_writes(message.writes)
         term = node.core.state.term  # a leader may acknowledge and step down over one batch of messages
         members = node.core.state.members
-        downgraded = _is_downgraded(node)
+        downgraded = node.core.is_downgraded
         effects = node.core.handle(happened, self._clock(name))
         self._show_committed(node, members)
-        self._carry_out(node, effects, term, members, downgraded=downgraded or _is_downgraded(node))
+        self._carry_out(node, effects, term, members, downgraded=downgraded or node.core.is_downgraded)
         self._show_laws(node)
 
     def _carry_out(
@@ -365,8 +365,7 @@ class World:
         for effect in effects:
             match effect:
                 case SaveTerm(term, voted_for):
-                    self.laws.saved_term(node.name, term, voted_for)
-                    node.term = (term, voted_for)
+                    node.save_term(term, voted_for)
                 case Send(to, message):
                     self.send(node.name, to, message)
                 case Broadcast(message):
@@ -428,11 +427,6 @@ class World:
             size = sum(len(logged.encoded) for logged in duty._received)
             assert size == duty._received_bytes <= max(limits.unacknowledged_bytes_max, self.message_bytes_max)
             assert 0 <= duty._stash.size_bytes <= limits.unacknowledged_bytes_max
-
-
-def _is_downgraded(node: Node) -> bool:
-    duty = node.core._duty
-    return isinstance(duty, Leading) and duty._downgrade._began is not None
 
 
 def transaction(session: int, sequence: int, key: str, value: object, born: int = 0) -> Transaction:

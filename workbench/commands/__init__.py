@@ -56,5 +56,10 @@ COMMANDS = {
         "Predict how probably reads of a quorum system are fresh, and how soon (PBS).",
         "workbench predict --fit LNKD-DISK --n 3 --r 1 --w 1",
     ),
+    "simulate": Command(
+        "simulate",
+        "Run clusters under faults in virtual time, one a seed, and check every law.",
+        "workbench simulate --seeds 0:200",
+    ),
     "doctor": Command("doctor", "Check that this machine has what the workbench needs.", "workbench doctor"),
 }

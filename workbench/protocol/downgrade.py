@@ -25,6 +25,11 @@ class Downgrade:
         """The log's end at the last tick."""
         self._last_at = 0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the policy is given up now."""
+        return self._began is not None
+
     def on_tick(self, at: int, oldest: Unacknowledged | None) -> bool:
         """Whether a window begins now, `oldest` being what has waited longest."""
         self._mark, self._last_at = self._state.log.last.index, at

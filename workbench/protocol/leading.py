@@ -91,6 +91,11 @@ class Leading:
         """Names of the replicas that are on their way to become members."""
         return self._followers.joining
 
+    @property
+    def is_downgraded(self) -> bool:
+        """Whether writes are acknowledged as under `async` for now."""
+        return self._downgrade.is_open
+
     def _append(self, entry: Entry, at: int) -> None:
         """Log an entry that changes no data. With the empty entry of a term, everything before it is committed."""
         logged = encode_entry(entry)

@@ -91,6 +91,11 @@ class Replica:
         """Names of the replicas that this leader is making members."""
         return self._duty.joining if isinstance(self._duty, Leading) else ()
 
+    @property
+    def is_downgraded(self) -> bool:
+        """Whether this is a leader that acknowledges as under `async` for now."""
+        return isinstance(self._duty, Leading) and self._duty.is_downgraded
+
     def handle(self, happened: Input, at: int) -> list[Effect]:
         """Take one input at the time of its handling; return what the world must do about it, in order.
 

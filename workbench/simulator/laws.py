@@ -6,13 +6,14 @@ every log, and leads to the same database. So each check costs no more than the 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from workbench.config import AckPolicy
+from workbench.config import LEVELS, AckPolicy
 from workbench.protocol.log_view import LogView
 from workbench.protocol.messages import (
     AppendEntries,
@@ -38,6 +39,8 @@ from workbench.protocol.values import Entry, LoggedEntry, Position, Transaction
 
 START = Position()
 Data = dict[str, object]
+Runs = tuple[tuple[int, int], ...]
+"""(index of its first entry, term), oldest first: two histories of one cluster with the same runs are the same."""
 _NOT_EXECUTED = frozenset({Outcome.REFUSED, Outcome.NOT_LEADER, Outcome.OVERLOADED, Outcome.EXPIRED})
 """What says that a request had no effect, and will have none; an earlier one for the same write may have had it."""
 
@@ -80,11 +83,13 @@ class Laws:
         """(term, voter) -> who got the vote."""
         self._entries: dict[Position, tuple[bytes, Position]] = {}
         self._states: dict[Position, Data] = {START: {}}
-        self._writes: dict[Position, frozenset[tuple[int, int]]] = {START: frozenset()}
-        """Every write that took effect up to a position."""
-        self._held: dict[str, defaultdict[Position, set[str]]] = {
-            level: defaultdict(set) for level in ("received", "durable", "applied")
-        }
+        self._runs: dict[Position, Runs] = {START: ()}
+        """The terms of all entries up to a position."""
+        self._effects: defaultdict[tuple[int, int], list[Position]] = defaultdict(list)
+        """Where a write took effect, in whatever history."""
+        self._held: dict[str, defaultdict[Position, set[str]]] = {level: defaultdict(set) for level in LEVELS}
+        self._newest: dict[str, defaultdict[int, dict[str, int]]] = {level: defaultdict(dict) for level in LEVELS}
+        """Level -> term -> replica -> index of the newest entry of the term that it ever held so firmly."""
         self._committed: dict[int, Position] = {}
         self._committed_in: dict[int, int] = {}
         """Index -> the term in which it was first known to be committed."""
@@ -152,8 +157,13 @@ class Laws:
         held = self._held["received"]
         index = log.last.index
         while index and name not in held[log.position_at(index)]:
-            held[log.position_at(index)].add(name)
+            self._hold("received", name, log.position_at(index))
             index -= 1
+
+    def _hold(self, level: str, name: str, position: Position) -> None:
+        self._held[level][position].add(name)
+        newest = self._newest[level][position.term]
+        newest[name] = max(newest.get(name, 0), position.index)
 
     def appended(self, name: str, logged: LoggedEntry, previous: Position) -> None:
         position = logged.entry.position
@@ -164,26 +174,31 @@ class Laws:
             raise LawBroken(f"law 2: {position} behind {previous}")
         if position not in self._states:
             self._states[position] = {**self._states[previous], **changes(logged.entry)}
-            self._writes[position] = self._took_effect(logged.entry, self._writes[previous])
+            runs = self._runs[previous]
+            if not runs or runs[-1][1] != position.term:
+                runs = (*runs, (position.index, position.term))
+            self._runs[position] = runs
+            self._took_effect(logged.entry, runs)
             self.happened[f"{logged.entry.kind or 'empty'} entries"] += 1
-        self._held["durable"][position].add(name)
+        self._hold("durable", name, position)
 
-    def _took_effect(self, entry: Entry, before: frozenset[tuple[int, int]]) -> frozenset[tuple[int, int]]:
+    def _took_effect(self, entry: Entry, runs: Runs) -> None:
         writes = [(member.session, member.sequence) for member in entry.members]
         for write in writes:
-            if write in before:
+            if any(_leads_to(earlier, runs) for earlier in self._effects[write]):
                 raise LawBroken(f"law 7: {write} took effect twice")
             if self._requests[write] <= self._not_executed[write]:
                 raise LawBroken(f"law 8: {write} was said to have no effect")
         if len(writes) != len(set(writes)):
             raise LawBroken("law 7: a write took effect twice in one entry")
-        return before.union(writes)
+        for write in writes:
+            self._effects[write].append(entry.position)
 
     def applied(self, name: str, position: Position, data: Mapping[str, Any]) -> None:
         if data != self._states[position]:
             raise LawBroken(f"law 3: the database of {name} is not its log up to {position}")
         while name not in self._held["applied"][position] and position != START:
-            self._held["applied"][position].add(name)
+            self._hold("applied", name, position)
             position = self._entries[position][1]
 
     # Laws 4, 7 and 8.
@@ -203,7 +218,8 @@ class Laws:
         downgraded: bool = False,
     ) -> None:
         """`downgraded`: the policy was given up for now."""
-        first_of_term = next((entry.position for entry, _ in log if entry.term == term), None)
+        begins = bisect_left(log, term, key=lambda logged: logged.entry.term)
+        first_of_term = log[begins].entry.position if begins < len(log) and log[begins].entry.term == term else None
         for reply in writes:
             self.happened[f"writes {reply.outcome.name}"] += 1
             if reply.outcome in _NOT_EXECUTED:
@@ -270,13 +286,8 @@ class Laws:
 
     def _holders(self, due: Position) -> set[str]:
         """Who ever held `due`, or an entry of its term behind it, at the policy's level."""
-        held = self._held[self._level]
-        return {
-            name
-            for position, names in held.items()
-            if position.term == due.term and position.index >= due.index
-            for name in names
-        }
+        newest = self._newest[self._level][due.term]
+        return {name for name, index in newest.items() if index >= due.index}
 
     def took_effect_once(self, log: Iterable[LoggedEntry]) -> None:
         seen: set[tuple[int, int]] = set()
@@ -332,6 +343,12 @@ class Laws:
                 write = (member.session, member.sequence)
                 if self._requests[write] <= self._not_executed[write]:
                     raise LawBroken(f"law 8: {write} was said to have no effect")
+
+
+def _leads_to(position: Position, runs: Runs) -> bool:
+    """Whether the history with these terms has the entry at `position`."""
+    begun = bisect_right(runs, position.index, key=lambda run: run[0])
+    return begun > 0 and runs[begun - 1][1] == position.term
 
 
 def _terms_of(read: Read) -> str:

@@ -91,7 +91,10 @@ class Node:
     copied: tuple[Position, dict[str, object]] | None = None
     installed: list[Position] = field(default_factory=list)
     log: list[LoggedEntry] = field(default_factory=list)
+    synced: int = 0
+    """Entries of the log that survive a power loss."""
     term: tuple[int, str] = (0, "")
+    synced_term: tuple[int, str] = (0, "")
     data: dict[str, object] = field(default_factory=dict)
     applied: int = 0
     damage: str = ""
@@ -113,13 +116,23 @@ class Node:
         """Position of the last entry on disk."""
         return self.log[-1].entry.position if self.log else START
 
-    def power_off(self) -> None:
-        """Everything that was not on disk is gone."""
+    def power_off(self, *, forgets: bool = True) -> None:
+        """The process ends. With `forgets`, the disk loses what was not synced; else the system still has it."""
         self.up = False
+        if forgets:
+            del self.log[max(self.synced, self.base.state.position.index if self.base else 0) :]
+            self.term = self.synced_term
         self.jobs.clear()
         self.answers.clear()
         self.open_group = self.copying = self.copied = None
         self.diverged = False
+
+    def tear(self, entries: Iterable[LoggedEntry]) -> None:
+        """A part of an append had reached the disk when the process ended."""
+        for logged in entries:
+            self.laws.appended(self.name, logged, self.last)
+            self.log.append(logged)
+        self.synced = len(self.log)
 
     def recover(self) -> Recovered:
         """Bring the database to the end of the log; say what a new core must know."""
@@ -264,6 +277,7 @@ class Node:
         self._drop(entry for entry, _ in self.log[kept:] if entry.position not in covered)
         self.laws.happened["installs"] += 1
         self.base, self.log, self.first_index = snapshot, list(snapshot.covered), position.index + 1
+        self.sync()
         for logged, previous in zip(self.log, [None, *self.log], strict=False):
             self.laws.appended(self.name, logged, previous.entry.position if previous else START)
         self.data, self.applied = snapshot.data, position.index
@@ -304,6 +318,16 @@ class Node:
                 raise LawBroken("the log must continue without a gap")
             self.laws.appended(self.name, logged, self.last)
             self.log.append(logged)
+        self.sync()
+
+    def sync(self) -> None:
+        """What the log has is on the disk."""
+        self.synced = len(self.log)
+
+    def save_term(self, term: int, voted_for: str) -> None:
+        """Make term and vote durable."""
+        self.laws.saved_term(self.name, term, voted_for)
+        self.term = self.synced_term = (term, voted_for)
 
     def _apply(self, entries: Iterable[LoggedEntry]) -> None:
         for entry, _ in entries:
@@ -324,6 +348,7 @@ class Node:
             raise LawBroken(f"rewind to {to}, the log ends at {self.last}")
         self._drop(entry for entry, _ in self.log[to.index :])
         del self.log[to.index :]
+        self.sync()
         assert self.last == to
         if self.applied > to.index:
             self._rebuild()
@@ -338,6 +363,7 @@ class Node:
 
     def _rebuild(self) -> None:
         self.data, self.applied = (self.base.data, self.base.state.position.index) if self.base else ({}, 0)
+        self.laws.applied(self.name, self._applied_position(), self.data)
         self._apply(self.log[self.applied :])
 
     def _query(self, read: Read) -> QueryResult:

@@ -1,0 +1,141 @@
+"""Schedules of faults: drawn from a seed, written by hand, kept as TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, Final, get_args
+
+from workbench.errors import ConfigurationError
+from workbench.faults.values import (
+    TARGETS,
+    Bandwidth,
+    BrokerDown,
+    ClockJump,
+    Crash,
+    Cut,
+    Damage,
+    Delay,
+    Distribution,
+    Duplication,
+    Fault,
+    Join,
+    Loss,
+    Pause,
+    PowerLoss,
+    Removal,
+    Reordering,
+    Shape,
+    SlowDisk,
+    Transfer,
+    World,
+    as_table,
+    from_table,
+)
+
+Schedule = tuple[Fault, ...]
+
+_STRUCK: Final = ("one", "one", "leader", "leader", "minority", "majority", "all")
+_FEW: Final = ("one", "leader", "minority")
+
+
+def random_schedule(random: Random, duration_ms: float, count: int) -> Schedule:
+    """`count` faults of all kinds within `duration_ms`, each of them over by then, in the order of their times."""
+    faults = [random.choice(_DRAW)(random, duration_ms) for _ in range(count)]
+    return tuple(sorted(faults, key=lambda fault: fault.at_ms))
+
+
+def _when(random: Random, duration_ms: float, longest_ms: float) -> dict[str, float]:
+    at_ms = round(random.random() * duration_ms * 0.9, 1)
+    return {"at_ms": at_ms, "for_ms": round(min(longest_ms * random.random() + 20, duration_ms - at_ms), 1)}
+
+
+def _drawn(
+    make: Callable[..., Fault], longest_ms: float, targets: Sequence[str], **draw: Callable[[Random], Any]
+) -> Any:
+    """A function that draws one fault: `draw` has a function for each value of its own."""
+
+    def one(random: Random, duration_ms: float) -> Fault:
+        values = {name: choose(random) for name, choose in draw.items()}
+        return make(**_when(random, duration_ms, longest_ms), target=random.choice(targets), **values)
+
+    return one
+
+
+def _fraction(random: Random) -> float:
+    return random.choice((0.05, 0.2, 0.5))
+
+
+_DRAW: Final = (
+    _drawn(Crash, 1_500, _STRUCK),
+    _drawn(PowerLoss, 1_500, _STRUCK),
+    _drawn(Pause, 2_000, _STRUCK),
+    _drawn(
+        Cut,
+        2_500,
+        _FEW,
+        shape=lambda random: random.choice(get_args(Shape)),
+        flap_ms=lambda random: random.choice((0.0, 0.0, 0.0, 80.0)),
+    ),
+    _drawn(
+        Delay,
+        2_500,
+        _STRUCK,
+        ms=lambda random: random.choice((5.0, 50.0, 300.0)),
+        distribution=lambda random: random.choice(get_args(Distribution)),
+    ),
+    _drawn(Bandwidth, 2_000, _STRUCK, bytes_per_s=lambda random: random.choice((20_000.0, 200_000.0))),
+    _drawn(Loss, 2_000, _STRUCK, fraction=_fraction),
+    _drawn(Duplication, 2_000, _STRUCK, fraction=_fraction),
+    _drawn(Reordering, 2_000, _STRUCK, fraction=_fraction),
+    _drawn(SlowDisk, 2_000, _STRUCK, factor=lambda random: random.choice((10.0, 100.0))),
+    _drawn(Damage, 0, ("one",)),
+    _drawn(ClockJump, 0, _FEW, ms=lambda random: random.choice((10.0, 1_000.0, 100_000.0))),
+    _drawn(BrokerDown, 1_000, ("all",)),
+    _drawn(Join, 0, ("one",)),
+    _drawn(Removal, 0, ("one",)),
+    _drawn(Transfer, 0, ("one",)),
+)
+
+
+def check_schedule(schedule: Schedule, replicas: Sequence[str], world: World) -> None:
+    """Raise `ConfigurationError` for what names a replica that there is not, or what `world` cannot do."""
+    for number, fault in enumerate(schedule, start=1):
+        if world not in fault.worlds:
+            raise ConfigurationError(f"fault {number}: a {world} cluster cannot do {fault.kind}")
+        if fault.target not in TARGETS and fault.target not in replicas:
+            known = ", ".join((*TARGETS, *replicas))
+            raise ConfigurationError(f"fault {number}: there is no replica {fault.target!r}", hint=f"one of {known}")
+
+
+def load_schedule(path: Path) -> Schedule:
+    """The schedule of a TOML file: one `[[fault]]` for each. Raises `ConfigurationError`."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}") from error
+    tables = document.pop("fault", None)
+    if document or not isinstance(tables, list) or not tables:
+        raise ConfigurationError(f"{path} is no schedule of faults", hint='it has [[fault]] tables with kind = "crash"')
+    faults = []
+    for number, table in enumerate(tables, start=1):
+        try:
+            faults.append(from_table(table))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{path}, fault {number}: {error.message}", hint=error.hint) from error
+    return tuple(sorted(faults, key=lambda fault: fault.at_ms))
+
+
+def as_toml(schedule: Schedule) -> str:
+    """The text that `load_schedule` reads."""
+    lines: list[str] = []
+    for fault in schedule:
+        lines.append("[[fault]]")
+        for name, value in as_table(fault).items():
+            lines.append(f'{name} = "{value}"' if isinstance(value, str) else f"{name} = {value!r}")
+        lines.append("")
+    return "\n".join(lines)

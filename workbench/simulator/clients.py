@@ -1,0 +1,193 @@
+"""Simulated clients: each with a session that writes and reads, and asks again when nobody answers.
+
+They follow the rules of real ones (`workbench/client/`): the same number for every try of a write, another replica when
+one does not lead or does not answer, a new session when the old one was forgotten.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from workbench.protocol.messages import ClientBatch, Outcome, Read, ReadReply, ReplyBatch, WriteReply
+from workbench.protocol.values import Position, Statement, Transaction
+from workbench.simulator.events import Events
+
+_MS = 1_000_000
+_THINK_MS = 20.0
+"""Between an answer and the next operation, on average."""
+_RETRY_MS = 300.0
+_PATIENCE_MS = 3_000.0
+"""Then an operation ends in doubt."""
+_KEYS = "abcdefgh"
+_WRITES = 0.7
+
+
+class ClientWorld(Protocol):
+    """What a client sees of the world."""
+
+    events: Events
+    names: tuple[str, ...]
+
+    def ask(self, client: str, replica: str, batch: ClientBatch) -> None:
+        """Send requests to a replica."""
+        ...
+
+    def new_session(self) -> int:
+        """A number that no session has had."""
+        ...
+
+
+@dataclass(slots=True)
+class Operation:
+    """One operation of a client, as a history has it."""
+
+    session: int
+    kind: str
+    key: str
+    value: object
+    invoked_ns: int
+    terms: str = ""
+    completed_ns: int = 0
+    outcome: str = "info"
+    """ok, fail or info."""
+
+
+class Client:
+    """One session after the other, one operation at a time."""
+
+    def __init__(self, world: ClientWorld, name: str, random: Random) -> None:
+        self.name = name
+        self.history: list[Operation] = []
+        self.open: Transaction | Read | None = None
+        self.is_stopped = False
+        """It begins nothing any more."""
+        self._world = world
+        self._random = random
+        self._session = world.new_session()
+        self._sequence = 0
+        self._requests = 0
+        self._born = 0
+        self._committed = 0
+        self._leader = world.names[0]
+        self._written = Position()
+        self._number = 0
+        """Of the operations; a timer that belongs to an earlier one does nothing."""
+        self._think()
+
+    def _think(self) -> None:
+        self._number += 1
+        number = self._number
+        self._world.events.after(2 * _THINK_MS * self._random.random() * _MS, lambda: self._begin(number))
+
+    def _begin(self, number: int) -> None:
+        if self.is_stopped or number != self._number:
+            return
+        self._number += 1
+        now = self._world.events.now
+        key = self._random.choice(_KEYS)
+        if self._random.random() < _WRITES:
+            self._sequence += 1
+            value = f"{self._session}.{self._sequence}"
+            statement = Statement("set", (key, value))
+            self.open = Transaction(self._session, self._sequence, (statement,), self._born)
+            self.history.append(Operation(self._session, "write", key, value, now))
+        else:
+            self.open = self._some_read(key)
+            terms = "linearizable" if self.open.linearizable else "leader" if self.open.from_leader else "any"
+            self.history.append(Operation(self._session, "read", key, None, now, terms))
+        self._send(self._target())
+        self._retry_later(self._number, now + int(_PATIENCE_MS * _MS))
+
+    def _some_read(self, key: str) -> Read:
+        self._requests += 1
+        kind = self._random.choice(("any", "leader", "linearizable", "after"))
+        return Read(
+            self._session,
+            self._requests,
+            Statement("get", (key,)),
+            from_leader=kind == "leader",
+            linearizable=kind == "linearizable",
+            after=self._written if kind == "after" else Position(),
+        )
+
+    def _target(self) -> str:
+        needs_leader = isinstance(self.open, Transaction) or (
+            self.open is not None and (self.open.from_leader or self.open.linearizable)
+        )
+        if needs_leader and self._leader:
+            return self._leader
+        return self._random.choice(self._world.names)
+
+    def _send(self, replica: str) -> None:
+        request = self.open
+        if isinstance(request, Transaction):
+            self._world.ask(self.name, replica, ClientBatch(self.name, (request,)))
+        elif request is not None:
+            self._world.ask(self.name, replica, ClientBatch(self.name, (), (request,)))
+
+    def _retry_later(self, number: int, until: int) -> None:
+        def retry() -> None:
+            if number != self._number or self.open is None:
+                return
+            if self._world.events.now >= until:
+                self._end("info")
+                return
+            self._send(self._random.choice(self._world.names))
+            self._retry_later(number, until)
+
+        self._world.events.after(_RETRY_MS * _MS, retry)
+
+    # Answers.
+
+    def receive(self, batch: ReplyBatch) -> None:
+        """What a replica has said."""
+        self._committed = max(self._committed, batch.committed)
+        if batch.leader:
+            self._leader = batch.leader
+        for write in batch.writes:
+            if isinstance(self.open, Transaction) and _key(write) == (self.open.session, self.open.sequence):
+                self._on_write(write)
+        for read in batch.reads:
+            if isinstance(self.open, Read) and (read.session, read.request) == (self.open.session, self.open.request):
+                self._on_read(read)
+
+    def heard_of_leader(self, leader: str) -> None:
+        """A new leader has made itself known."""
+        self._leader = leader
+        if isinstance(self.open, Transaction):
+            self._send(leader)
+
+    def _on_write(self, reply: WriteReply) -> None:
+        match reply.outcome:
+            case Outcome.OK:
+                self._written = max(self._written, reply.position)
+                self._end("ok")
+            case Outcome.NOT_LEADER:
+                pass  # the timer asks another one
+            case Outcome.EXPIRED:
+                self._end("info")
+                self._session, self._sequence, self._born = self._world.new_session(), 0, self._committed
+            case Outcome.REFUSED:
+                self._end("fail")
+            case _:
+                self._end("info")
+
+    def _on_read(self, reply: ReadReply) -> None:
+        if reply.outcome is Outcome.OK:
+            self.history[-1].value = reply.rows[0][0] if reply.rows else None
+            self._end("ok")
+        elif reply.outcome in {Outcome.REFUSED, Outcome.LOST_POSITION}:
+            self._written = Position()
+            self._end("fail")
+
+    def _end(self, outcome: str) -> None:
+        self.history[-1].outcome = outcome
+        self.history[-1].completed_ns = self._world.events.now
+        self.open = None
+        self._think()
+
+
+def _key(reply: WriteReply) -> tuple[int, int]:
+    return reply.session, reply.sequence

@@ -1,0 +1,283 @@
+"""Carries out faults in a simulated world, and says which of them found something to strike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import permutations
+from random import Random
+
+from workbench.faults.values import (
+    Bandwidth,
+    BrokerDown,
+    ClockJump,
+    Crash,
+    Cut,
+    Damage,
+    Delay,
+    Duplication,
+    Fault,
+    Join,
+    Loss,
+    Pause,
+    PowerLoss,
+    Removal,
+    Reordering,
+    SlowDisk,
+    Transfer,
+)
+from workbench.protocol.inputs import Received
+from workbench.protocol.messages import AddMember, RemoveMember, TransferLeadership
+from workbench.simulator.network import Inbound
+from workbench.simulator.world import World
+
+_MS = 1_000_000
+_JOINED_MAX = 3
+
+Undo = Callable[[], None]
+Link = tuple[str, str]
+
+
+class Injector:
+    """All faults of one world. `took_effect`: kind -> how often."""
+
+    def __init__(self, world: World, random: Random) -> None:
+        self._world = world
+        self._random = random
+        self._joined = 0
+        self._undo: dict[int, Undo] = {}
+        self._number = 0
+        self._is_over = False
+        self.took_effect: Counter[str] = Counter()
+
+    def plan(self, schedule: Sequence[Fault]) -> None:
+        """Let every fault happen when it is due."""
+        for fault in schedule:
+            self._world.events.at(int(fault.at_ms * _MS), partial(self._begin, fault))
+
+    def heal(self) -> None:
+        """End everything that goes on, and let nothing begin any more."""
+        self._is_over = True
+        undo, self._undo = self._undo, {}
+        for one in undo.values():
+            one()
+        world = self._world
+        world.network.heal()
+        world.disk_factor.clear()
+        for name, node in world.nodes.items():
+            if name in world.paused:
+                world.resume(name)
+            if not node.up and not world.left[name]:
+                world.restart(name)
+            if not node.diverged:
+                node.damage = ""
+
+    def _begin(self, fault: Fault) -> None:
+        if self._is_over:
+            return
+        undo = self._strike(fault)
+        if undo is None:
+            return
+        self.took_effect[fault.kind] += 1
+        self._number += 1
+        number = self._number
+        self._undo[number] = undo
+        if fault.for_ms:
+            self._world.events.after(fault.for_ms * _MS, partial(self._end, number))
+
+    def _end(self, number: int) -> None:
+        undo = self._undo.pop(number, None)
+        if undo is not None:
+            undo()
+
+    # What a fault does: how it ends, or None where there was nothing to strike.
+
+    def _strike(self, fault: Fault) -> Undo | None:
+        world = self._world
+        match fault:
+            case Crash() | PowerLoss():
+                names = [name for name in self._targets(fault) if world.nodes[name].up]
+                return self._on_each(names, partial(world.crash, forgets=isinstance(fault, PowerLoss)), self._restart)
+            case Pause():
+                names = [name for name in self._targets(fault) if world.nodes[name].up and name not in world.paused]
+                return self._on_each(names, world.pause, self._resume)
+            case Cut():
+                return self._cut(fault)
+            case Delay(ms=ms, distribution=distribution):
+                return self._change(fault, delay_ms=ms, distribution=distribution)
+            case Bandwidth(bytes_per_s=bytes_per_s):
+                return self._change(fault, bytes_per_s=bytes_per_s)
+            case Duplication(fraction=fraction):
+                return self._change(fault, duplication=fraction)
+            case Reordering(fraction=fraction):
+                return self._change(fault, reordering=fraction)
+            case Loss(fraction=fraction):
+                return self._change(fault, loss=fraction)
+            case BrokerDown():
+                return self._broker_down()
+            case _:
+                return self._strike_replicas(fault)
+
+    def _strike_replicas(self, fault: Fault) -> Undo | None:
+        world = self._world
+        match fault:
+            case SlowDisk(factor=factor):
+                names = self._targets(fault)
+                return self._on_each(
+                    names,
+                    lambda name: world.disk_factor.__setitem__(name, factor),
+                    lambda name: world.disk_factor.pop(name, None),
+                )
+            case Damage():
+                names = [name for name in self._targets(fault) if not world.nodes[name].damage]
+                damage = self._random.choice(("log", "snapshot"))
+                return self._on_each(names, lambda name: setattr(world.nodes[name], "damage", damage), _nothing)
+            case ClockJump(ms=ms):
+                for name in (names := self._targets(fault)):
+                    world.clock_ahead_ns[name] = world.clock_ahead_ns.get(name, 0) + int(ms * _MS)
+                return _nothing_at_all if names else None
+            case Join() | Removal() | Transfer():
+                return self._ask_leader(fault)
+        raise AssertionError(f"{fault.kind} is not simulated")
+
+    @staticmethod
+    def _on_each(names: Sequence[str], begin: Callable[[str], object], end: Callable[[str], object]) -> Undo | None:
+        for name in names:
+            begin(name)
+        if not names:
+            return None
+
+        def undo() -> None:
+            for name in names:
+                end(name)
+
+        return undo
+
+    def _restart(self, name: str) -> None:
+        if not self._world.nodes[name].up and not self._world.left[name]:
+            self._world.restart(name)
+
+    def _resume(self, name: str) -> None:
+        if name in self._world.paused:
+            self._world.resume(name)
+
+    def _targets(self, fault: Fault) -> list[str]:
+        world = self._world
+        names = [name for name in world.names if not world.left[name]]
+        leader = world.leader()
+        match fault.target:
+            case "all":
+                return names
+            case "leader":
+                return [leader.name] if leader is not None else []
+            case "one":
+                return [self._random.choice(names)]
+            case "minority" | "majority":
+                count = (len(names) - 1) // 2 if fault.target == "minority" else len(names) // 2 + 1
+                return self._random.sample(names, max(1, count))
+            case name:
+                return [name] if name in names else []
+
+    # The network.
+
+    def _change(self, fault: Fault, **values: float | str) -> Undo | None:
+        inbound = self._world.network.inbound
+        usual = Inbound()
+
+        def begin(name: str) -> None:
+            for field, value in values.items():
+                setattr(inbound(name), field, value)
+
+        def end(name: str) -> None:
+            for field in values:
+                setattr(inbound(name), field, getattr(usual, field))
+
+        return self._on_each(self._targets(fault), begin, end)
+
+    def _broker_down(self) -> Undo | None:
+        network = self._world.network
+        if network.is_down:
+            return None
+        network.is_down = True
+
+        def undo() -> None:
+            network.is_down = False
+
+        return undo
+
+    def _cut(self, fault: Cut) -> Undo | None:
+        links = self._links(fault, self._targets(fault))
+        if not links:
+            return None
+        network, events = self._world.network, self._world.events
+        network.cut(links)
+        state = {"broken": True, "over": False}
+
+        def flap() -> None:
+            if state["over"] or self._is_over:
+                return
+            (network.mend if state["broken"] else network.cut)(links)
+            state["broken"] = not state["broken"]
+            events.after(fault.flap_ms * _MS, flap)
+
+        def undo() -> None:
+            state["over"] = True
+            if state["broken"]:
+                network.mend(links)
+
+        if fault.flap_ms:
+            events.after(fault.flap_ms * _MS, flap)
+        return undo
+
+    def _links(self, fault: Cut, targets: Sequence[str]) -> list[Link]:
+        names = list(self._world.names)
+        self._random.shuffle(names)
+        pairs = list(permutations(names, 2))
+        half = len(names) // 2
+        match fault.shape:
+            case "isolate":
+                return [(one, other) for one, other in pairs if (one in targets) != (other in targets)]
+            case "one_way":
+                return [(one, other) for one, other in pairs if other in targets and one not in targets]
+            case "halves":
+                return [(one, other) for one, other in pairs if (one in names[:half]) != (other in names[:half])]
+            case "bridge":
+                left, right = set(names[:half]), set(names[half + 1 :])
+                return [(one, other) for one, other in pairs if {one, other} & left and {one, other} & right]
+            case "ring":
+                count, heard = len(names), len(names) // 2
+                place = {name: number for number, name in enumerate(names)}
+                return [(one, other) for one, other in pairs if (place[one] - place[other]) % count > heard]
+
+    # Members.
+
+    def _ask_leader(self, fault: Fault) -> Undo | None:
+        world, leader = self._world, self._world.leader()
+        if leader is None or leader.name in world.paused:
+            return None
+        others = [name for name in leader.core.state.members if name != leader.name]
+        match fault:
+            case Join() if self._joined < _JOINED_MAX:
+                self._joined += 1
+                name = f"replica-{len(world.nodes) + 1}"
+                observer = self._random.random() < 0.3
+                world.add_node(name, observer=observer)
+                if not observer:
+                    world.handle(leader.name, Received((AddMember(0, "", name),)))
+            case Removal() if len(others) >= 2:
+                name = self._random.choice(others)
+                world.handle(leader.name, Received((RemoveMember(0, "", name),)))
+            case Transfer() if others:
+                world.handle(leader.name, Received((TransferLeadership(0, "", self._random.choice(others)),)))
+            case _:
+                return None
+        return _nothing_at_all
+
+
+def _nothing(_name: str) -> None:
+    """The fault does not end by itself."""
+
+
+def _nothing_at_all() -> None:
+    """The fault is over as soon as it has begun."""

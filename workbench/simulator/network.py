@@ -1,0 +1,165 @@
+"""The simulated network: frames between replicas, and between clients and replicas, late, lost, twice or out of order.
+
+Rules:
+
+- Between two processes order is kept, as a broker keeps it for one publisher, unless a fault reorders.
+- A frame that is on its way when its receiver goes down, or hears nothing any more, is lost.
+- Client links have no faults but that nobody is there: the anomalies that matter come from between the replicas.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from random import Random
+
+from workbench.simulator.events import Events
+
+_MS = 1_000_000
+_TRANSIT_MS = (0.1, 0.6)
+"""Through the broker, one way: about what mosquitto takes on one machine."""
+_PARETO_TAIL = 0.1
+_PARETO_BODY = 0.65
+"""The delay of most messages, in means."""
+_DELAY_TIMES_MAX = 100.0
+"""A tail ends somewhere."""
+
+Deliver = Callable[[str, str, bytes], None]
+"""(from, to, frame)"""
+
+
+@dataclass(slots=True)
+class Inbound:
+    """What a replica's network does to what it should receive from others."""
+
+    delay_ms: float = 0.0
+    distribution: str = "constant"
+    bytes_per_s: float = 0.0
+    """0: no bound."""
+    loss: float = 0.0
+    duplication: float = 0.0
+    reordering: float = 0.0
+    free_at: int = 0
+    """When the bytes that wait will have come through."""
+
+
+class Network:
+    """All links. `happened` counts what faults did to messages."""
+
+    def __init__(self, events: Events, random: Random, deliver: Deliver) -> None:
+        self._events = events
+        self._random = random
+        self._deliver = deliver
+        self._inbound: dict[str, Inbound] = {}
+        self._due: dict[tuple[str, str], int] = {}
+        """Link -> when its last frame comes."""
+        self._cut: dict[tuple[str, str], int] = {}
+        """Link -> how many cuts break it."""
+        self.is_down = False
+        self.messages = 0
+        self.happened: Counter[str] = Counter()
+
+    def inbound(self, name: str) -> Inbound:
+        """What faults do to what `name` receives."""
+        return self._inbound.setdefault(name, Inbound())
+
+    def cut(self, links: Iterable[tuple[str, str]]) -> None:
+        """Break links (from, to); `mend` them as often."""
+        for link in links:
+            self._cut[link] = self._cut.get(link, 0) + 1
+
+    def mend(self, links: Iterable[tuple[str, str]]) -> None:
+        """Take one cut off each of the links."""
+        for link in links:
+            self._cut[link] -= 1
+            if not self._cut[link]:
+                del self._cut[link]
+
+    def heal(self) -> None:
+        """No faults from now on."""
+        self._inbound.clear()
+        self._cut.clear()
+        self.is_down = False
+
+    def send_to_replica(self, source: str, target: str, frame: bytes) -> None:
+        """A frame from one replica to another."""
+        self.messages += 1
+        if self.is_down or (source, target) in self._cut:
+            self.happened["messages cut"] += 1
+            return
+        faults = self._inbound.get(target)
+        if faults is None:
+            self._plan(source, target, frame, self._transit())
+            return
+        random = self._random.random
+        if faults.loss and random() < faults.loss:
+            self.happened["messages lost"] += 1
+            return
+        transit = self._transit() + self._delay(faults) + self._queue(faults, len(frame))
+        if faults.duplication and random() < faults.duplication:
+            self.happened["messages twice"] += 1
+            self._plan(source, target, frame, transit + self._transit())
+        self._plan(source, target, frame, transit, overtakes=bool(faults.reordering) and random() < faults.reordering)
+
+    def send(self, source: str, target: str, frame: bytes) -> None:
+        """A frame between a client and a replica."""
+        self.messages += 1
+        if not self.is_down:
+            self._plan(source, target, frame, self._transit())
+
+    def _plan(self, source: str, target: str, frame: bytes, transit_ns: int, *, overtakes: bool = False) -> None:
+        link = (source, target)
+        due = self._events.now + transit_ns
+        if overtakes:
+            self.happened["messages overtaking"] += 1
+        else:
+            due = self._due[link] = max(due, self._due.get(link, 0))
+        self._events.at(due, lambda: self._arrive(source, target, frame))
+
+    def _arrive(self, source: str, target: str, frame: bytes) -> None:
+        if not self.is_down and (source, target) not in self._cut:
+            self._deliver(source, target, frame)
+
+    def _transit(self) -> int:
+        low, high = _TRANSIT_MS
+        return int((low + (high - low) * self._random.random()) * _MS)
+
+    def _delay(self, faults: Inbound) -> int:
+        if not faults.delay_ms:
+            return 0
+        self.happened["messages delayed"] += 1
+        uniform = 1.0 - self._random.random()
+        match faults.distribution:
+            case "exponential":
+                delay_ms = -_log(uniform) * faults.delay_ms
+            case "pareto":
+                tail = self._random.random() < _PARETO_TAIL
+                delay_ms = _PARETO_BODY * faults.delay_ms / (uniform if tail else 1.0)
+            case _:
+                delay_ms = faults.delay_ms
+        return int(min(delay_ms, _DELAY_TIMES_MAX * faults.delay_ms) * _MS)
+
+    def _queue(self, faults: Inbound, size: int) -> int:
+        """How long a frame waits for those before it, and takes itself."""
+        if not faults.bytes_per_s:
+            return 0
+        self.happened["messages queued"] += 1
+        now = self._events.now
+        faults.free_at = max(now, faults.free_at) + int(size / faults.bytes_per_s * 1e9)
+        return faults.free_at - now
+
+
+def _log(value: float) -> float:
+    """The natural logarithm, by a series of its own: that of the C library may differ between platforms in its last
+    bit, and with it the story that a seed tells."""
+    exponent = 0
+    while value < 0.5:
+        value *= 2
+        exponent -= 1
+    ratio = (value - 1) / (value + 1)
+    square, power, total = ratio * ratio, ratio, 0.0
+    for odd in range(1, 40, 2):
+        total += power / odd
+        power *= square
+    return 2 * total + exponent * 0.6931471805599453

@@ -1,0 +1,165 @@
+"""One seed: a cluster, its clients and its faults, all drawn from it; then a time without faults in which all must
+come right.
+
+What can go wrong: a law is broken (`correctness`), the cluster does not converge or serve any more though nothing keeps
+it from it (`liveness`), or the code itself fails (`crash`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Final, Literal
+
+from workbench.config import AckPolicy, Limits, Protections, Timing
+from workbench.faults.schedules import Schedule, random_schedule
+from workbench.simulator.injector import Injector
+from workbench.simulator.laws import LawBroken
+from workbench.simulator.world import World, WorldConfig
+
+Failure = Literal["", "correctness", "liveness", "crash"]
+
+EXIT_CODES: Final[dict[Failure, int]] = {"": 0, "correctness": 1, "liveness": 4, "crash": 5}
+
+_POLICIES = ("async", "semi_sync:1", "quorum", "quorum", "quorum/applied", "sync", "sync/durable", "sync/received")
+_SMALL = Limits(
+    group_transactions_max=3,
+    waiting_transactions_max=8,
+    unacknowledged_bytes_max=400,
+    catch_up_bytes_max=120,
+    retained_log_bytes_max=2_000,
+    sessions_max=6,
+)
+_SAFETY_MS = 10_000.0
+_LIVENESS_MS = 60_000.0
+_STEP_MS = 500.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Simulated:
+    """What one seed came to. `faults`: kind -> how many took effect."""
+
+    seed: int
+    failure: Failure = ""
+    reason: str = ""
+    trace_hash: str = ""
+    messages: int = 0
+    entries: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    happened: Counter[str] = field(default_factory=Counter)
+    simulated_s: float = 0.0
+    wall_s: float = 0.0
+
+
+class _NotLive(Exception):
+    """The cluster has had time enough."""
+
+
+def simulate(seed: int, *, schedule: Schedule | None = None, safety_ms: float = _SAFETY_MS) -> Simulated:
+    """Let the world of `seed` run, under faults of its own or under `schedule`, and judge it."""
+    began = time.perf_counter()
+    random = Random(f"{seed}/world")
+    config = _draw(seed, random)
+    world = World(config)
+    injector = Injector(world, Random(f"{seed}/faults"))
+    if schedule is None:
+        schedule = random_schedule(random, safety_ms, random.randint(5, 25))
+    injector.plan(schedule)
+    failure: Failure = ""
+    reason = ""
+    try:
+        world.run_for(safety_ms)
+        injector.heal()
+        _come_right(world)
+        _judge_end(world)
+    except LawBroken as broken:
+        failure, reason = "correctness", str(broken)
+    except _NotLive as stuck:
+        failure, reason = "liveness", str(stuck)
+    except Exception as error:  # noqa: BLE001  whatever it is, it is what the seed has found
+        failure, reason = "crash", f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return Simulated(
+        seed=seed,
+        failure=failure,
+        reason=reason,
+        trace_hash=world.trace_hash,
+        messages=world.network.messages,
+        entries=world.laws.happened["memory entries"],
+        faults=injector.took_effect,
+        happened=world.laws.happened + world.network.happened,
+        simulated_s=world.events.now / 1e9,
+        wall_s=time.perf_counter() - began,
+    )
+
+
+def _draw(seed: int, random: Random) -> WorldConfig:
+    ack = AckPolicy.parse(random.choice(_POLICIES))
+    downgrade_ms = random.choice((0.0, 200.0)) if ack.who == "semi_sync" else 0.0
+    return WorldConfig(
+        seed=seed,
+        followers=random.choice((2, 2, 4)),
+        clients=random.choice((2, 4, 8)),
+        ack=ack,
+        limits=_SMALL if random.random() < 0.5 else replace(_SMALL, retained_log_bytes_max=1 << 26, sessions_max=1_000),
+        timing=Timing(downgrade_ms=downgrade_ms, ack_timeout_ms=1_500, session_expiry_ms=8_000),
+        protections=Protections(pre_vote=random.random() < 0.7, check_quorum=random.random() < 0.7),
+    )
+
+
+def _come_right(world: World) -> None:
+    """Without faults the cluster agrees, and every client gets a write through; then nothing is left open."""
+    writes_before = {name: _ok_writes(world, name) for name in world.clients}
+    deadline = world.events.now + int(_LIVENESS_MS * 1e6)
+    while not all(_ok_writes(world, name) > writes_before[name] for name in world.clients):
+        _wait(world, deadline, "clients get no write through")
+    for client in world.clients.values():
+        client.is_stopped = True
+    while any(client.open for client in world.clients.values()) or not _agree(world):
+        _wait(world, deadline, "the replicas do not agree")
+
+
+def _wait(world: World, deadline: int, what: str) -> None:
+    if world.events.now >= deadline:
+        raise _NotLive(f"{what} within {_LIVENESS_MS / 1e3:g} s without faults: {describe(world)}")
+    world.run_for(_STEP_MS)
+
+
+def _ok_writes(world: World, name: str) -> int:
+    return sum(one.kind == "write" and one.outcome == "ok" for one in world.clients[name].history)
+
+
+def _agree(world: World) -> bool:
+    leader = world.leader()
+    if leader is None:
+        return False
+    members = [world.nodes[name] for name in leader.core.state.members]
+    return all(
+        node.up
+        and node.log == leader.log
+        and node.core.state.committed == node.applied == len(node.log)
+        and not node.core.state.diverged
+        for node in members
+    )
+
+
+def _judge_end(world: World) -> None:
+    leader = world.leader()
+    assert leader is not None
+    for name in leader.core.state.members:
+        world.laws.no_effect_was_honest(world.nodes[name].log)
+        world.laws.took_effect_once(world.nodes[name].log)
+    for name, node in world.nodes.items():
+        world.laws.dropped_are_kept(name, node.log, node.rollback)
+    world.laws.committed_survived(leader.log)
+
+
+def describe(world: World) -> str:
+    """Who is where, for people."""
+    parts = []
+    for name, node in world.nodes.items():
+        state = node.core.state
+        what = node.core.role if node.up else "down"
+        parts.append(f"{name} {what}, term {state.term}, log {state.log.last}, applied {state.applied}")
+    return "; ".join(parts)
