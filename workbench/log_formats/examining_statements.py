@@ -15,11 +15,12 @@ from workbench.log_formats.sql_clauses import (
     only_counts,
     target_of,
 )
-from workbench.log_formats.sql_tokens import Select, Token, calls, selects
+from workbench.log_formats.sql_tokens import Select, Token, calls, selects, split
 from workbench.log_formats.total_orders import (
     ROWID_NAMES,
     bare_columns,
     covers_key,
+    have_one_form,
     reads_only_unscanned,
     returns_one_row,
     single_table,
@@ -52,6 +53,10 @@ _FLOATING_REASON = (
 )
 _BARE_REASON = (
     "a column that is neither grouped by nor aggregated comes from whichever row SQLite met last; aggregate it as well"
+)
+_EQUAL_REASON = (
+    "of values that are equal but not the same (1 and 1.0) it takes the one that SQLite meets first, which SQL leaves"
+    " open; declare a type for the column"
 )
 _ZONE_REASON = "local time depends on the time zone of each replica's machine; convert it in the client"
 _MODIFIER_REASON = (
@@ -177,6 +182,10 @@ class StatementExaminer:
     # Aggregates
 
     def _look_at_aggregate(self, name: str) -> None:
+        if name in ("min", "max"):
+            if not self._picks_one_form(name):
+                self._add_function(Cause.AGGREGATE_ORDER, name, False, _EQUAL_REASON)
+            return
         if name not in _ORDERED_AGGREGATES:
             return
         if name not in _FLOATING and self._is_ordered_inside(name):
@@ -196,12 +205,32 @@ class StatementExaminer:
                 return False
         return bool(found)
 
+    def _look_at_groups(self, select: Select) -> None:
+        """One row stands for all that are equal: which one shows where equal values are not the same."""
+        results = split(select.clauses["SELECT"])
+        groups = split(select.clauses.get("GROUP", []))
+        shown = [group for group in groups if any([t.text for t in group] == [t.text for t in one] for one in results)]
+        for what, items in (("DISTINCT", results if select.distinct else []), ("GROUP BY", shown)):
+            if items and (self._whole.shadowed or not have_one_form(items, select, self._whole.tables)):
+                self._whole.add(Cause.AGGREGATE_ORDER, what + self._where, reason=_EQUAL_REASON)
+
+    def _picks_one_form(self, name: str) -> bool:
+        """Whether it does not matter which of several equal values is the least or the largest."""
+        found = [(place, arguments) for called, place, arguments in calls(self._tokens) if called == name]
+        for place, arguments in found:
+            select = next((s for s in reversed(self._selects) if s.start < place < s.end), None)
+            if select is None or self._whole.shadowed or not have_one_form(arguments, select, self._whole.tables):
+                return False
+        return bool(found)
+
     def _look_at_windows(self) -> None:
         opens = bool(self._scanned) or self._scans_others
         if opens and any(token.word == "OVER" for token in self._tokens):
             self._whole.add(Cause.AGGREGATE_ORDER, "a window function" + self._where)
         if opens:
             for select in self._selects:
+                if select.role in ("top", "source", "value"):
+                    self._look_at_groups(select)
                 if bare := bare_columns(select):
                     name = min(bare)
                     self._whole.add(

@@ -106,6 +106,15 @@ class Tables:
             )
         ]
 
+    def has_one_form(self, table: str, column: str) -> bool:
+        """Whether values of a column that are equal are the same: not 1 and 1.0, nor 'a' and 'A'."""
+        if not self.is_ordinary(table) or column not in self.columns(table):
+            return column in ROWID_NAMES and self.is_ordinary(table)
+        if frozenset({column}) in self.keys(table):
+            return True
+        declared, collation = self._connection.column_metadata("main", table, column)[:2]
+        return bool(declared) and "BLOB" not in declared.upper() and collation.upper() == "BINARY"
+
     def columns(self, table: str) -> set[str]:
         return {
             str(name).lower() for (name,) in run(self._connection, "SELECT name FROM pragma_table_xinfo(?)", (table,))
@@ -234,6 +243,18 @@ def bare_columns(select: Select) -> set[str]:
             found.add("*")
         found |= names(outside) - grouped
     return found
+
+
+def have_one_form(items: Sequence[Sequence[Token]], select: Select, tables: Tables) -> bool:
+    """Whether all `items` are columns of the only table of `select` whose equal values are the same, or literals."""
+    table = single_table(select)
+    for item in items:
+        column = item[0].name if len(item) == 1 else item[2].name if _is_qualified(item) else ""
+        if column and table and tables.has_one_form(table, column):
+            continue
+        if not (len(item) == 1 and item[0].kind in ("text", "number")):
+            return False
+    return True
 
 
 def reads_only_unscanned(select: Select, tables: Tables, scanned: Collection[str]) -> bool:
