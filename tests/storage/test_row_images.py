@@ -283,3 +283,34 @@ def test_random_changes_of_such_rows(replicas: Replicas, seed: int) -> None:
         if random.random() < 0.1:
             leader, follower = follower, leader
     assert rows(follower, "PRAGMA integrity_check") == (("ok",),)
+
+
+def test_tables_that_change_their_names_with_one_another_keep_their_own_triggers(replicas: Replicas) -> None:
+    leader, _ = replicas.open("leader"), replicas.open("follower")
+    replicas.do(
+        leader,
+        "CREATE TABLE t (k TEXT PRIMARY KEY, v, gone)",
+        "CREATE TABLE u (k TEXT PRIMARY KEY COLLATE NOCASE, v UNIQUE)",
+        "CREATE TABLE bare (a, b)",
+        "INSERT INTO t(k) VALUES (NULL), ('a')",
+        "INSERT INTO u VALUES ('a', 1)",
+        "INSERT INTO bare VALUES (1, 2)",
+    )
+    renames = ("ALTER TABLE t RENAME TO x", "ALTER TABLE u RENAME TO t", "ALTER TABLE x RENAME TO u")
+    rows_ = (
+        "UPDATE t SET k = 'A'",
+        "UPDATE u SET v = 1",
+        "UPDATE bare SET a = a + 1",
+        "INSERT INTO u(k) VALUES (NULL)",
+    )
+    assert not replicas.write(leader, transaction(*renames, *rows_, "SELEC")).members  # undone, and right again
+    replicas.do(leader, "INSERT INTO t(k) VALUES (NULL)", "UPDATE u SET k = 'A'", "UPDATE bare SET b = 3")
+    check(replicas)
+    replicas.do(leader, *renames, *rows_)
+    check(replicas)
+    replicas.do(leader, "ALTER TABLE u DROP COLUMN gone", "CREATE UNIQUE INDEX i ON u (v) WHERE v > 1", *rows_)
+    check(replicas)
+    replicas.do(
+        leader, "DROP INDEX i", "ALTER TABLE bare RENAME COLUMN a TO c", "UPDATE bare SET c = 9", "DROP TABLE t"
+    )
+    check(replicas)

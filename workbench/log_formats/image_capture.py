@@ -6,7 +6,8 @@ before each INSERT and UPDATE. Rules:
 
 - To note too much does no harm: a row that is as it was cancels out.
 - What was noted of a transaction that was undone stays right: its rows are as they were before the first note.
-- Triggers name columns, so they are taken away before the schema changes, and made anew after it.
+- Triggers name only the columns of keys and UNIQUE indexes, which ALTER TABLE can rename, and then does here, too, but
+  not drop. After each change of the schema they are compared with what the tables need now.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import apsw
 
@@ -35,14 +36,24 @@ _NOTE_NEW = f"{INTERNAL_PREFIX}note_new"
 _numbers = count(1)  # a trigger keeps its name when its table is renamed, so it cannot be named after the table
 
 
+_NUMBER: Final = "/*number*/"
+_OUR_TRIGGERS: Final = (
+    f"SELECT name, tbl_name FROM sqlite_temp_schema WHERE type = 'trigger' AND name GLOB '{INTERNAL_PREFIX}*'"
+)
+
+
 def drop_triggers(connection: apsw.Connection) -> None:
     """Take the workbench's temporary triggers away."""
-    names = run(connection, f"SELECT name FROM sqlite_temp_schema WHERE type = 'trigger' AND name GLOB '{_GLOB}'")
-    for (name,) in names:
+    for name, _ in run(connection, _OUR_TRIGGERS):
         connection.execute(f"DROP TRIGGER temp.{quoted(name)}")
 
 
-_GLOB = f"{INTERNAL_PREFIX}*"
+class _Installed(NamedTuple):
+    """The triggers of one table; `number` is what they tell it by."""
+
+    number: int
+    wanted: tuple[tuple[str, str, str], ...]
+    names: tuple[str, ...]
 
 
 class _Watched:
@@ -83,6 +94,7 @@ class ImageCapture:
         self._connection = connection
         self._cursor = connection.cursor()
         self._watched: dict[int, _Watched] = {}
+        self._installed: dict[str, _Installed] = {}
         self._rows = self._bytes = 0
         self.is_noting = False
         """Off, what triggers tell is not kept: statements that travel as SQL run then."""
@@ -94,21 +106,41 @@ class ImageCapture:
         return bool(self._rows)
 
     def watch(self, tables: dict[str, Table]) -> None:
-        """Make the triggers that these tables need, in the place of any others."""
-        drop_triggers(self._connection)
+        """See to it that these tables have the triggers that they need; those that are right already stay."""
         self.forget()
+        present = dict(run(self._connection, _OUR_TRIGGERS))
+        kept: dict[str, _Installed] = {}
         self._watched = {}
-        for number, table in enumerate(tables.values()):
-            for condition, reason in guards(table):
-                self._guard(table, condition, reason)
-            if table.is_by_rowid or table.is_whole or _has_special_rows(table):
-                self._watched[number] = _Watched(self._connection, table)
-                for sql in _triggers(table, number):
-                    self._cursor.execute(sql)
+        for table in tables.values():
+            wanted = tuple(_wanted(table))
+            if not wanted:
+                continue
+            installed = self._installed.get(table.name)
+            if (
+                installed is None
+                or installed.wanted != wanted
+                or any(present.get(name) != table.name for name in installed.names)
+            ):
+                installed = _Installed(next(_numbers), wanted, ())
+            kept[table.name] = installed
+            self._watched[installed.number] = _Watched(self._connection, table)
+        for name in set(present).difference(*(installed.names for installed in kept.values())):
+            self._cursor.execute(f"DROP TRIGGER temp.{quoted(name)}")
+        for name, installed in kept.items():
+            if not installed.names:
+                kept[name] = self._install(tables[name], installed)
+        self._installed = kept
 
-    def stop(self) -> None:
-        """The schema is about to change."""
-        drop_triggers(self._connection)
+    def _install(self, table: Table, wanted: _Installed) -> _Installed:
+        names = []
+        for when, condition, body in wanted.wanted:
+            name = f"{INTERNAL_PREFIX}trigger_{next(_numbers)}"
+            names.append(name)
+            text = body.replace(_NUMBER, str(wanted.number))
+            self._cursor.execute(
+                f"CREATE TEMP TRIGGER {name} {when} ON main.{quoted(table.name)} WHEN {condition} BEGIN {text}; END"
+            )
+        return wanted._replace(names=tuple(names))
 
     def forget(self) -> None:
         """What was noted is not wanted."""
@@ -160,10 +192,15 @@ class ImageCapture:
                 hint="change fewer, or give the table a key",
             )
 
-    def _guard(self, table: Table, condition: str, reason: str) -> None:
+
+def _wanted(table: Table) -> Iterator[tuple[str, str, str]]:
+    """(when, condition, body) of each trigger that a table needs."""
+    for condition, reason in guards(table):
         text = reason.replace("'", "''")
         for event in ("INSERT", "UPDATE"):
-            self._cursor.execute(_trigger(f"BEFORE {event}", table, condition, f"SELECT RAISE(ABORT, '{text}')"))
+            yield f"BEFORE {event}", condition, f"SELECT RAISE(ABORT, '{text}')"
+    if table.is_by_rowid or table.is_whole or _has_special_rows(table):
+        yield from _notes(table)
 
 
 def _has_special_rows(table: Table) -> bool:
@@ -171,34 +208,29 @@ def _has_special_rows(table: Table) -> bool:
     return bool(table.nullable_key and table.rowid) and not table.has_unique_expression
 
 
-def _triggers(table: Table, number: int) -> Iterator[str]:
-    """SQL that creates the triggers of one table."""
-    old = f"SELECT {_NOTE_OLD}({number}, {', '.join(_identity(table, 'OLD.'))})"
-    new = f"SELECT {_NOTE_NEW}({number}, {', '.join(_identity(table, 'NEW.'))})"
-    yield _trigger("BEFORE UPDATE", table, _is_special(table, "OLD."), old)
-    yield _trigger("BEFORE DELETE", table, _is_special(table, "OLD."), old)
-    yield _trigger("AFTER INSERT", table, _is_special(table, "NEW."), new)
-    yield _trigger("AFTER UPDATE", table, _has_become_special(table), new)
+def _notes(table: Table) -> Iterator[tuple[str, str, str]]:
+    """The triggers that note rows."""
+    old = f"SELECT {_NOTE_OLD}({_NUMBER}, {', '.join(_identity(table, 'OLD.'))})"
+    new = f"SELECT {_NOTE_NEW}({_NUMBER}, {', '.join(_identity(table, 'NEW.'))})"
+    yield "BEFORE UPDATE", _is_special(table, "OLD."), old
+    yield "BEFORE DELETE", _is_special(table, "OLD."), old
+    yield "AFTER INSERT", _is_special(table, "NEW."), new
+    yield "AFTER UPDATE", _has_become_special(table), new
     conflicts = [_conflict(table, index) for index in table.unique.values() if table.is_whole or not index.is_key]
     moved = ""
     if table.rowid:
         conflicts.append(f"{table.rowid} = NEW.{table.rowid}")
         moved = f"NEW.{table.rowid} IS NOT OLD.{table.rowid}"
     victims = (
-        f"SELECT {_NOTE_OLD}({number}, {', '.join(_identity(table))}) FROM main.{quoted(table.name)}"
+        f"SELECT {_NOTE_OLD}({_NUMBER}, {', '.join(_identity(table))}) FROM main.{quoted(table.name)}"
         f" WHERE ({_is_special(table, '')}) AND ({' OR '.join(conflicts)})"
     )
     if len(conflicts) > bool(table.rowid):
-        yield _trigger("BEFORE INSERT", table, "1", victims)
-        yield _trigger("BEFORE UPDATE", table, "1", victims)
+        yield "BEFORE INSERT", "1", victims
+        yield "BEFORE UPDATE", "1", victims
     else:  # only a rowid that somebody has chosen can be in conflict; SQLite says -1 where it is still to be found
-        yield _trigger("BEFORE INSERT", table, f"NEW.{table.rowid} <> -1", victims)
-        yield _trigger("BEFORE UPDATE", table, moved, victims)
-
-
-def _trigger(when: str, table: Table, condition: str, body: str) -> str:
-    name = f"{INTERNAL_PREFIX}trigger_{next(_numbers)}"
-    return f"CREATE TEMP TRIGGER {name} {when} ON main.{quoted(table.name)} WHEN {condition} BEGIN {body}; END"
+        yield "BEFORE INSERT", f"NEW.{table.rowid} <> -1", victims
+        yield "BEFORE UPDATE", moved, victims
 
 
 def _identity(table: Table, prefix: str = "") -> list[str]:

@@ -35,7 +35,7 @@ import apsw
 from workbench.errors import StatementError
 from workbench.log_formats.base import run, set_enforcement
 from workbench.log_formats.image_capture import ImageCapture
-from workbench.log_formats.key_kinds import read_tables, schema_refusal
+from workbench.log_formats.key_kinds import Table, read_tables, schema_refusal
 from workbench.log_formats.row_parts import Changes, Part, RowPart, SchemaChange, Sequences, is_captured
 from workbench.log_formats.table_shapes import SequenceRows, has_sequences, quoted, read_sequences
 
@@ -57,6 +57,8 @@ class RowCapture:
         """Tables all of whose rows are captured as images."""
         self._schema_known = False
         self._has_sequences = False
+        self._tables: dict[str, Table] | None = None
+        """As of a change of the schema just now."""
         self._newest_before = 0
 
     def lead(self) -> None:
@@ -106,16 +108,18 @@ class RowCapture:
         self._close_session()
         self._images.forget()
         self._schema_known = False
+        self._tables = None
 
     def before_schema_change(self) -> None:
         """A statement that changes the schema runs next."""
-        self._images.stop()
         self._schema_known = False
+        self._tables = None
         self._newest_before = next((rowid for rowid, _, _ in run(self._connection, _NEWEST)), 0)
 
     def after_schema_change(self, sql: str) -> list[Part]:
         """It has succeeded: what it travels as. Raises `StatementError` when rows could not be captured any more."""
-        if reason := schema_refusal(self._connection, read_tables(self._connection)):
+        self._tables = read_tables(self._connection)
+        if reason := schema_refusal(self._connection, self._tables):
             raise StatementError(reason)
         if _MAY_COPY.search(sql):
             for rowid, name, created in run(self._connection, _NEWEST):
@@ -156,7 +160,8 @@ class RowCapture:
     def _learn_schema(self) -> None:
         if not self._schema_known:
             self._has_sequences = has_sequences(self._connection)
-            tables = read_tables(self._connection)
+            tables = self._tables or read_tables(self._connection)
+            self._tables = None
             self._images.watch(tables)
             self._whole = frozenset(name for name, table in tables.items() if table.is_whole)
             self._schema_known = True
