@@ -95,6 +95,8 @@ class ImageCapture:
         self._cursor = connection.cursor()
         self._watched: dict[int, _Watched] = {}
         self._installed: dict[str, _Installed] = {}
+        self._wanted: dict[str, tuple[Table, tuple[tuple[str, str, str], ...]]] = {}
+        """What each table needed when it was looked at last."""
         self._rows = self._bytes = 0
         self.is_noting = False
         """Off, what triggers tell is not kept: statements that travel as SQL run then."""
@@ -108,11 +110,14 @@ class ImageCapture:
     def watch(self, tables: dict[str, Table]) -> None:
         """See to it that these tables have the triggers that they need; those that are right already stay."""
         self.forget()
+        self._wanted = {name: known for name, known in self._wanted.items() if name in tables}
         present = dict(run(self._connection, _OUR_TRIGGERS))
         kept: dict[str, _Installed] = {}
         self._watched = {}
         for table in tables.values():
-            wanted = tuple(_wanted(table))
+            before = self._wanted.get(table.name)
+            wanted = before[1] if before is not None and before[0] == table else tuple(_wanted(table))
+            self._wanted[table.name] = table, wanted
             if not wanted:
                 continue
             installed = self._installed.get(table.name)
