@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -96,18 +97,19 @@ def duplicated_value(operations: pd.DataFrame, writes: Writes) -> str:
 
 def find_writes(writes: Writes, groups: Integers, values: Integers) -> Integers:
     """For each (group, value) the write that wrote it, or UNEXPLAINED. Values must be unique in their group."""
-    order = np.lexsort((writes.value, writes.group))
-    unique = np.unique(writes.value)
+    unique = sorted_unique(writes.value)
     span = len(unique) + 1
-    keys = writes.group[order] * span + np.searchsorted(unique, writes.value[order])
-    rank = np.searchsorted(unique, values)
+    keys = writes.group * span + places_in(unique, writes.value)
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    rank = places_in(unique, values)
     rank = (
         np.where((rank < len(unique)) & (unique[np.minimum(rank, span - 2)] == values), rank, span - 1)
         if len(unique)
         else rank
     )
     wanted = groups * span + rank
-    at = np.searchsorted(keys, wanted)
+    at = places_in(keys, wanted)
     hit = at < len(keys)
     found = np.full(len(values), UNEXPLAINED, dtype=np.int64)
     at_hit = at[hit]
@@ -148,16 +150,13 @@ class Newer:
 
     def __init__(self, writes: Writes, known: Integers) -> None:
         self._writes = writes
-        is_known = known < NEVER
-        placed = is_known & (writes.place > 0)
-        unplaced = is_known & (writes.place == 0)
-        self._placed = _Line(writes.group[placed], writes.place[placed], known[placed])
-        self._unplaced = _Line(writes.group[unplaced], writes.invoked[unplaced], known[unplaced])
-        self._all = _Line(writes.group[is_known], writes.invoked[is_known], known[is_known])
+        self._known = known
 
     def first_known(self, write: Integers, group: Integers) -> Integers:
         """When the first write definitely newer than `write` (or ABSENT) became known; NEVER if none did."""
         first = np.full(len(write), NEVER, dtype=np.int64)
+        absent = np.flatnonzero(write == ABSENT)
+        first[absent] = self._first_of_all(group[absent])
         for line, asked, above in self._questions(write):
             first[asked] = np.minimum(first[asked], line.earliest(group[asked], above))
         return first
@@ -165,35 +164,69 @@ class Newer:
     def count(self, write: Integers, group: Integers, before: Integers) -> Integers:
         """How many writes definitely newer than `write` (or ABSENT) were known before the times `before`."""
         count = np.zeros(len(write), dtype=np.int64)
+        absent = np.flatnonzero(write == ABSENT)
+        if len(absent):
+            beyond_all = np.full(len(absent), -NEVER, dtype=np.int64)
+            count[absent] = self._all.count(group[absent], beyond_all, before[absent])
         for line, asked, above in self._questions(write):
             count[asked] += line.count(group[asked], above, before[asked])
         return count
 
     def _questions(self, write: Integers) -> Iterator[tuple[_Line, Integers, Integers]]:
-        """Which line to ask about which elements: its members beyond the place or time given."""
+        """Which line to ask about which writes: its members beyond the place or time given. None without a question."""
         real = np.flatnonzero(write >= 0)
         has_place = self._writes.place[write[real]] > 0
         with_place, without = real[has_place], real[~has_place]
-        yield self._placed, with_place, self._writes.place[write[with_place]]
-        yield self._unplaced, with_place, self._writes.acknowledged[write[with_place]]
-        yield self._all, without, self._writes.acknowledged[write[without]]
-        absent = np.flatnonzero(write == ABSENT)
-        yield self._all, absent, np.full(len(absent), -NEVER, dtype=np.int64)
+        if len(with_place):
+            yield self._placed, with_place, self._writes.place[write[with_place]]
+            if self._has_unplaced:
+                yield self._unplaced, with_place, self._writes.acknowledged[write[with_place]]
+        if len(without):
+            yield self._all, without, self._writes.acknowledged[write[without]]
+
+    def _first_of_all(self, group: Integers) -> Integers:
+        """When the first write of each group became known."""
+        is_known = self._known < NEVER
+        groups = self._writes.group[is_known]
+        first = np.full(max(groups.max(initial=0), group.max(initial=0)) + 1, NEVER, dtype=np.int64)
+        np.minimum.at(first, groups, self._known[is_known])
+        return first[group]
+
+    # Each line costs a sort of all writes, and few histories need all of them.
+
+    @cached_property
+    def _has_unplaced(self) -> bool:
+        return bool(((self._known < NEVER) & (self._writes.place == 0)).any())
+
+    @cached_property
+    def _placed(self) -> _Line:
+        return self._line((self._known < NEVER) & (self._writes.place > 0), self._writes.place)
+
+    @cached_property
+    def _unplaced(self) -> _Line:
+        return self._line((self._known < NEVER) & (self._writes.place == 0), self._writes.invoked)
+
+    @cached_property
+    def _all(self) -> _Line:
+        return self._line(self._known < NEVER, self._writes.invoked)
+
+    def _line(self, members: Booleans, order: Integers) -> _Line:
+        return _Line(self._writes.group[members], order[members], self._known[members])
 
 
 class _Line:
     """Known writes of each group along one order (places or times of invocation)."""
 
     def __init__(self, group: Integers, order: Integers, known: Integers) -> None:
-        self._orders = np.unique(order)
+        self._orders = sorted_unique(order)
         self._span = len(self._orders) + 1
-        along = np.lexsort((order, group))
-        group, order, known = group[along], order[along], known[along]
-        self._keys = group * self._span + np.searchsorted(self._orders, order)
-        backwards = pd.Series(known[::-1]).groupby(group[::-1]).cummin()
-        self._earliest: Integers = backwards.to_numpy(dtype=np.int64)[::-1]
-        self._known_sorted = np.sort(known)
-        self._known_rank = _dense_order(known)
+        keys = group * self._span + np.searchsorted(self._orders, order)
+        along = np.argsort(keys, kind="stable")
+        self._keys = keys[along]
+        self._known: Integers = known[along]
+        self._groups = int(group.max(initial=-1)) + 1
+        counts = np.bincount(group, minlength=self._groups + 1)
+        self._ends: Integers = np.cumsum(counts)
 
     def earliest(self, group: Integers, above: Integers) -> Integers:
         low, high = self._range(group, above)
@@ -204,14 +237,38 @@ class _Line:
 
     def count(self, group: Integers, above: Integers, before: Integers) -> Integers:
         low, high = self._range(group, above)
-        return count_below(self._known_rank, low, high, np.searchsorted(self._known_sorted, before, side="left"))
+        below = np.searchsorted(np.sort(self._known), before, side="left")
+        return count_below(self._known_rank, low, high, below)
+
+    @cached_property
+    def _earliest(self) -> Integers:
+        """For each member, the earliest time at which it or one behind it in its group was known."""
+        backwards = pd.Series(self._known[::-1]).groupby(self._keys[::-1] // self._span, sort=False).cummin()
+        return np.asarray(backwards.to_numpy(dtype=np.int64)[::-1])
+
+    @cached_property
+    def _known_rank(self) -> Integers:
+        return _dense_order(self._known)
 
     def _range(self, group: Integers, above: Integers) -> tuple[Integers, Integers]:
         """Members of the group with an order strictly above: `[low, high)`."""
         rank = np.searchsorted(self._orders, above, side="right")
-        low = np.searchsorted(self._keys, group * self._span + rank, side="left")
-        high = np.searchsorted(self._keys, (group + 1) * self._span, side="left")
-        return low, high
+        low = places_in(self._keys, group * self._span + rank)
+        return low, self._ends[np.minimum(group, self._groups)]
+
+
+def sorted_unique(values: Integers) -> Integers:
+    """As `np.unique`, which takes several times as long for a million integers."""
+    ordered = np.sort(values)
+    return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))] if len(ordered) else ordered
+
+
+def places_in(ordered: Integers, values: Integers) -> Integers:
+    """As `np.searchsorted`, for many values in no order: looked up in order, they are found in a part of the time."""
+    along = np.argsort(values)
+    places = np.empty(len(values), dtype=np.int64)
+    places[along] = np.searchsorted(ordered, values[along], side="left")
+    return places
 
 
 def count_below(values: Integers, low: Integers, high: Integers, bound: Integers) -> Integers:

@@ -29,6 +29,8 @@ from workbench.checkers.order import (
     duplicated_value,
     groups_of,
     listed,
+    places_in,
+    sorted_unique,
     sources_of,
     times,
     writes_of,
@@ -187,12 +189,13 @@ def _since_acknowledgement_ms(
 ) -> np.ndarray[Any, Any]:
     """From the last acknowledgement of a write to its key before each read to the read; nan where there was none."""
     done = acknowledged < NEVER
-    order = np.lexsort((acknowledged[done], write_group[done]))
-    groups, times_ns = write_group[done][order], acknowledged[done][order]
-    ranked = np.unique(times_ns)
+    groups, times_ns = write_group[done], acknowledged[done]
+    ranked = sorted_unique(times_ns)
     span = len(ranked) + 1
     keys = groups * span + np.searchsorted(ranked, times_ns)
-    at = np.searchsorted(keys, group * span + np.searchsorted(ranked, invoked, side="left"), side="left") - 1
+    order = np.argsort(keys, kind="stable")
+    groups, times_ns, keys = groups[order], times_ns[order], keys[order]
+    at = places_in(keys, group * span + np.searchsorted(ranked, invoked, side="left")) - 1
     found = at >= 0
     found[found] = groups[at[found]] == group[found]
     since_ms = np.full(len(group), np.nan)
