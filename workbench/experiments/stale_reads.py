@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from workbench.checkers import Staleness, Verdict, staleness
+from workbench.checkers.visibility import visibility
 from workbench.client.load import LoadConfig
 from workbench.config import LOG_FORMATS, AckPolicy, Timing
 from workbench.experiments.base import Context, Experiment, Outcome, Row
@@ -157,6 +158,7 @@ def _outcome(cells: Sequence[_Cell]) -> Outcome:
         tables={
             "by_replica": _by_replica(cells),
             "ages": _ages(cells),
+            "visibility": [cell.labels | row for cell in cells for row in records(visibility(cell.staleness.reads))],
             "prediction": [cell.labels | row for cell in cells for row in cell.prediction.bins()],
             "prediction_curve": [cell.labels | row for cell in cells for row in cell.prediction.curve()],
         },
