@@ -12,9 +12,10 @@ import pytest
 
 from workbench import AckPolicy, Cluster, ClusterConfig, Timing
 from workbench.client.session import Session
+from workbench.config import LOG_FORMATS
 from workbench.errors import ClusterError, ConfigurationError, DefiniteError, IndefiniteError
 
-FORMATS = ["statement", "wal", "logical"]
+FORMATS = LOG_FORMATS
 
 
 @asynccontextmanager

@@ -119,3 +119,23 @@ async def test_a_leader_that_dies_while_a_follower_joins() -> None:
             await cluster.restart("replica-1")
             await writer.acknowledges(20)
         assert writer.acknowledged <= await rows_of(cluster)
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "duckdb"])
+async def test_the_log_of_an_observer_is_bounded_by_snapshots_of_its_leader(engine: str) -> None:
+    small = Limits(retained_log_bytes_max=20_000, segment_bytes_max=4_000)
+    async with running(followers=1, limits=small) as cluster:
+        session = await cluster.session()
+        await session.write("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)")
+        observer = (await cluster.add_follower(engine=engine, observer=True)).name
+        for _ in range(120):
+            await session.write("INSERT INTO t(v) VALUES (?)", ("x" * 1_000,))
+        log = cluster.directory / "replicas" / observer / "log"
+        async with asyncio.timeout(30):
+            while sum(path.stat().st_size for path in log.iterdir()) > 60_000:
+                await session.write("INSERT INTO t(v) VALUES ('more')")
+                await asyncio.sleep(0.02)
+        await cluster.kill(observer)
+        await cluster.restart(observer)
+        await session.write("INSERT INTO t(v) VALUES ('last')")
+        assert (await cluster.converged()).ok

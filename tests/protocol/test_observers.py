@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.protocol.scenes import add, cluster, outcomes, role, run, run_until_led, state, write_many
 from tests.protocol.world import World, converged
+from workbench.config import Limits
 from workbench.protocol.leading import Leading
 from workbench.protocol.messages import Outcome
 from workbench.protocol.roles import Role
@@ -97,3 +98,20 @@ def test_it_cannot_be_made_a_member() -> None:
     run(world, 2_000)
     assert "replica-4" in state(world, "replica-1").members
     assert followed(world) == (OBSERVER,)
+
+
+def test_its_log_is_bounded_by_the_snapshots_of_its_leader() -> None:
+    world = cluster(limits=Limits(retained_log_bytes_max=1_000))
+    world.add_node(OBSERVER, observer=True)
+    write_many(world, 1, 100)
+    run(world, 3_000)
+    assert converged(world)
+    assert world.laws.happened["snapshots of observers"] > 1
+    assert state(world, OBSERVER).log.first_index > 50
+    assert state(world, OBSERVER).log_bytes < 3_000
+    assert not any(name.startswith(OBSERVER) for name in world.snapshots), "it makes none of its own"
+    world.crash(OBSERVER)
+    world.restart(OBSERVER)
+    write_many(world, 101, 102)
+    run(world, 2_000)
+    assert converged(world)

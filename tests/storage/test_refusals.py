@@ -55,3 +55,18 @@ def test_a_read_of_too_many_bytes_is_refused_before_it_is_all_in_memory(
     assert store.query(Statement(endless)).error == "the read returns more than 1000000 bytes (read it in parts)"
     assert rows(store, "SELECT length(zeroblob(300000))") == ((300_000,),)
     replicas.close()
+
+
+def test_a_full_text_index_that_a_client_has_misled_ends_the_write_and_not_the_replica(replicas: Replicas) -> None:
+    leader, follower = replicas.open("leader"), replicas.open("follower")
+    replicas.do(leader, "CREATE TABLE content (id INTEGER PRIMARY KEY, x)")
+    replicas.do(leader, "CREATE VIRTUAL TABLE words USING fts5(x, content='content', content_rowid='id')")
+    replicas.do(leader, "INSERT INTO content VALUES (1, 'hello world')")
+    replicas.do(leader, "INSERT INTO words(rowid, x) SELECT id, x FROM content WHERE id = 1")
+    never_there = "INSERT INTO words(words, rowid, x) VALUES ('delete', 99, 'hello to nobody')"
+    for _ in range(3):
+        if reason := replicas.refusal(leader, never_there):
+            assert "a virtual table contradicts its content" in reason
+    replicas.do(leader, "INSERT INTO content VALUES (2, 'goes on')")
+    replicas.catch_up(follower)
+    assert follower.digest() == leader.digest()

@@ -40,6 +40,8 @@ class Compaction:
     def start_if_due(self, at: int) -> None:
         """Begin a copy when one is wanted or the log has become long. To be called when no group is executing."""
         state = self._state
+        if state.observer:
+            return  # its database may be one that nobody can copy: it takes its leader's snapshots
         due = self._wanted or state.log_bytes > state.limits.retained_log_bytes_max
         if (
             due

@@ -12,7 +12,7 @@ from collections import deque
 from workbench.errors import CodecError
 from workbench.protocol.codec import decode_entry
 from workbench.protocol.divergence import Divergence
-from workbench.protocol.effects import Append, Apply, Leave, Query, Reply, Send
+from workbench.protocol.effects import Append, Apply, DropLog, Leave, Query, Reply, Send
 from workbench.protocol.fetching import Fetching
 from workbench.protocol.inputs import Applied, Diverged, Durable, Queried
 from workbench.protocol.messages import (
@@ -179,6 +179,8 @@ class Following:
         self.receiving.on_tick(at)
         if self._state.observer and not self._state.leader and self._fetching.is_due(at):
             self._ask_for_entries(self._state.log.last, at, *self._state.members)
+        if self._state.observer and self._state.log_bytes > self._state.limits.retained_log_bytes_max:
+            self.receiving.begin_mending(at)
         self._fetch_rest(at)
         self._note_applied(at)
 
@@ -195,6 +197,8 @@ class Following:
         committed = min(self._state.committed, recovered.last_index)
         self._state.install(recovered)
         self._state.commit(committed)
+        if recovered.first_index <= recovered.base.index:
+            self._state.ask(DropLog(recovered.base.index, self._state.limits.retained_log_bytes_max // 2))
         self._state.milestones.installed(recovered.base, at)
         self._matched = 0  # the present leader may be another than the one that sent it
         self._received.clear()

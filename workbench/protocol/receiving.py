@@ -42,7 +42,7 @@ class Receiving:
             self._ask(at)
 
     def begin_mending(self, at: int) -> None:
-        """Only a snapshot helps the database; the log is in order."""
+        """The log is in order, but a broken database, or an observer whose log has become long, wants a snapshot."""
         if not self._is_wanted:
             self._is_wanted = self._mends = True
             self._ask(at)
@@ -102,11 +102,15 @@ class Receiving:
         self._snapshot, self._next, self._size = "", 0, 0
         self._is_wanted = self._mends = self.is_installing = False
 
+    def _covers(self) -> int:
+        state = self._state
+        return state.log.first_index - 1 if state.diverged else state.base.index + 1
+
     def _ask(self, at: int) -> None:
         state = self._state
         self._asked_at = at
         state.milestones.snapshot_asked_ns = state.milestones.snapshot_asked_ns or at
         if state.leader:
-            covers = state.log.first_index - 1 if self._mends else 0
+            covers = self._covers() if self._mends else 0
             request = FetchSnapshot(state.term, state.name, self._snapshot, self._next, state.layout, covers)
             state.ask(Send(state.leader, request))

@@ -248,14 +248,15 @@ class ReplicaDisk:
         hit("rewind.after")
 
     def adopt(self, position: Position) -> None:
-        """Make the database anew from the received snapshot, which is whole and fits, and from the log, which holds its
-        position. Raises `DivergedError` when that does not help."""
-        self._counters.rebuilds += 1
+        """Let the received snapshot, which is whole and fits, be the newest one; the log holds its position. A database
+        that has diverged is made anew from both. Raises `DivergedError` when that does not help."""
         self.snapshots.adopt(self.incoming.leave(), position)
         hit("adopt.renamed")
         self.incoming.discard()
-        self._make_anew(self.log.last[1])
-        self.diverged = ""
+        if self.diverged:
+            self._counters.rebuilds += 1
+            self._make_anew(self.log.last[1])
+            self.diverged = ""
 
     def install(self, kept: int) -> None:
         """Let the received snapshot, which is whole and fits, take the place of log and database."""

@@ -297,7 +297,7 @@ class ReplicaStorage:
         disk = self._disk
         abandoned = self._making.abandon(disk.store, "another snapshot was installed")
         self._counters.snapshots_installed += 1
-        if disk.diverged and disk.holds(position := disk.incoming.position()):
+        if disk.holds(position := disk.incoming.position()):
             try:
                 disk.adopt(position)
             except (CodecError, DivergedError) as error:
@@ -321,7 +321,7 @@ class ReplicaStorage:
             position = snapshot.position
             if self._disk.diverged and position.index < self._disk.log.first_index - 1:
                 return f"it is of {position}, from where the log does not go on"
-            if not self._disk.diverged and self._disk.holds(position):
+            if self._disk.holds(position) and not self._adopts(position):
                 return f"the log holds entry {position} already"
             snapshot.state()
             snapshot.verify()
@@ -330,6 +330,11 @@ class ReplicaStorage:
         finally:
             file.close()
         return ""
+
+    def _adopts(self, position: Position) -> bool:
+        """Whether a snapshot at `position`, which the log holds, is of use besides: for a database that has diverged,
+        or to an observer, which makes none of its own."""
+        return bool(self._disk.diverged) or (self._config.observer and position > self._disk.snapshots.base)
 
     # The rest.
 

@@ -268,7 +268,8 @@ class Node:
         self.incoming = ("", 0)
         position = snapshot.state.position
         has_it = len(self.log) >= position.index and self.log[position.index - 1].entry.position == position
-        if has_it and self.diverged:
+        is_newer = self.base is None or position > self.base.state.position
+        if has_it and (self.diverged or (self.core.state.observer and is_newer)):
             return self._adopt(snapshot)
         if has_it:
             return InstallFailed("the log has it already")
@@ -287,8 +288,8 @@ class Node:
         return Installed(self._recovered())
 
     def _adopt(self, snapshot: Snapshot) -> Installed:
-        """Only the database is broken: the log stays."""
-        self.laws.happened["mended by a snapshot"] += 1
+        """Only the database is broken, or a part of the log no longer needed: the rest of the log stays."""
+        self.laws.happened["mended by a snapshot" if self.diverged else "snapshots of observers"] += 1
         if snapshot.state.position.index < self.first_index - 1:
             raise LawBroken("law 3: the log does not go on from there")
         self.base = snapshot

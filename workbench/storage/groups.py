@@ -117,9 +117,9 @@ class GroupRunner:
             statement = alone_statement(transaction, moves_pages=moves_pages)
             if moves_pages:
                 run_alone(self._connection, statement)
-        except _BROKEN as error:
-            raise StorageError(f"the database cannot be used: {one_line(error)}") from error
         except _REFUSABLE as error:
+            if is_broken(error):
+                raise StorageError(f"the database cannot be used: {one_line(error)}") from error
             refused[0] = self._reason(error)
             return [], VACUUM
         finally:
@@ -143,9 +143,9 @@ class GroupRunner:
         try:
             facts, cursor = self._policy.execute(statement.sql, statement.parameters, read_only=True)
             rows = self._fetch_read(cursor) if facts.columns else ()
-        except _BROKEN as error:
-            raise StorageError(f"the database cannot be read: {one_line(error)}") from error
         except _REFUSABLE as error:
+            if is_broken(error):
+                raise StorageError(f"the database cannot be read: {one_line(error)}") from error
             self._policy.stop_reading()
             return QueryResult(error=self._reason(error))
         finally:
@@ -180,9 +180,9 @@ class GroupRunner:
             results, written = self._run_statements(statements)
             if self._connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0]:
                 raise StatementError("FOREIGN KEY constraint failed: a deferred one is violated at the end")
-        except _BROKEN as error:
-            raise StorageError(f"the database cannot be used: {one_line(error)}") from error
         except _REFUSABLE as error:
+            if is_broken(error):
+                raise StorageError(f"the database cannot be used: {one_line(error)}") from error
             refused[number] = reason = self._reason(error)
             self._policy.stop_reading()
             if not self._connection.in_transaction:
@@ -281,6 +281,8 @@ class GroupRunner:
     def _reason(self, error: BaseException) -> str:
         if self._timed_out and isinstance(error, apsw.InterruptError):
             return f"the statement ran longer than {self._limits.statement_timeout_s:g} s and was interrupted"
+        if isinstance(error, apsw.CorruptError):
+            return "a virtual table contradicts its content (was a full-text index told to delete what it never had?)"
         if isinstance(error, OverflowError):
             return "a parameter is an integer outside of 64 bits"
         if isinstance(error, UnicodeDecodeError):
@@ -290,6 +292,11 @@ class GroupRunner:
         if isinstance(error, apsw.FullError):
             return "the disk of the replica is full (nothing was written)"
         return one_line(error)
+
+
+def is_broken(error: BaseException) -> bool:
+    """Whether the database itself is unusable, rather than a virtual table in it that a client has misled."""
+    return isinstance(error, _BROKEN) and getattr(error, "extendedresult", 0) != apsw.SQLITE_CORRUPT_VTAB
 
 
 def refuse_all(group: Sequence[Transaction], refused: dict[int, str], reason: str) -> tuple[Refused, ...]:
