@@ -51,6 +51,18 @@ def test_divergence_is_exit_code_1(call: Callable, write: Callable) -> None:
     assert called.code == 1
 
 
+def test_a_policy_decides_what_becomes_of_unsafe_statements(call: Callable, write: Callable) -> None:
+    name = write("dice.sql", b"CREATE TABLE dice (x); INSERT INTO dice VALUES (random());")
+    pinned = call("load", name, "--log-format", "statement", "--unsafe", "pin", "--followers", "1", "--json")
+    assert (pinned.code, json.loads(pinned.out)["unsafe"]) == (0, "pin")
+    refused = call("load", name, "--log-format", "statement", "--unsafe", "refuse", "--followers", "0")
+    assert refused.code == 2
+    assert "dice.sql:1: random() may differ between replicas" in refused.err.splitlines()[-1]
+    wrong = call("load", name, "--log-format", "wal", "--unsafe", "pin")
+    assert "only the statement format has unsafe statements" in wrong.err
+    assert "unknown unsafe policy 'pinn'" in call("load", name, "--log-format", "statement", "--unsafe", "pinn").err
+
+
 def test_a_refused_statement_is_named_by_file_and_line(call: Callable, write: Callable) -> None:
     name = write("bad.sql", b"CREATE TABLE a (x);\n\nINSERT INTO b VALUES (1);\n")
     called = call("load", name, "--followers", "0")

@@ -36,6 +36,13 @@ def configure(parser: Parser) -> None:
         "--log-format", default="logical", metavar="F", help="statement, mixed, wal or logical (default)"
     )
     parser.add_argument(
+        "--unsafe",
+        default="allow",
+        metavar="P",
+        help="statements whose effect may differ between replicas, in the statement format: allow (default), refuse,"
+        " pin or mixed",
+    )
+    parser.add_argument(
         "--followers", type=whole_number(0, 15), default=2, metavar="N", help="followers of the leader (default: 2)"
     )
     parser.add_argument(
@@ -63,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = ClusterConfig(
         followers=arguments.followers,
         log_format=arguments.log_format,
+        unsafe=arguments.unsafe,
         ack=AckPolicy.parse(arguments.ack),
         broker=arguments.broker,
         directory=_new_directory(arguments.directory),
@@ -210,6 +218,7 @@ def _document(path: Path, config: ClusterConfig, result: _Result) -> dict[str, A
     return {
         "file": str(path),
         "log_format": config.log_format,
+        "unsafe": config.unsafe,
         "followers": config.followers,
         "engine": result.engine,
         "observer": result.observer or None,
