@@ -68,6 +68,11 @@ CASES = [
     pytest.param([w(1, 0, 1), cas(3, 2, 2, 3, matched=False), r(1, 4, 5)], GOOD, id="a cas that did not match"),
     pytest.param([w(1, 0, 1), cas(1, 2, 2, 9), cas(1, 3, 3, 8)], BAD, id="two cas of one value"),
     pytest.param([w(1, 0, 1), cas(1, 2, 2, None), r(2, 8, 9)], GOOD, id="a cas in doubt"),
+    pytest.param(
+        [w(1, 0, 1), w(2, 2, None), cas(1, 2, 3, None), r(2, 4, 5), w(3, 6, 7), r(2, 8, 9)],
+        GOOD,
+        id="what is in doubt is used in the order that leaves enough",
+    ),
     pytest.param([cas(None, 1, 0, 1), r(1, 2, 3)], GOOD, id="a cas creates"),
     pytest.param([w(True, 0, 1), r(1, 2, 3)], BAD, id="true is not 1"),
     pytest.param([w("a", 0, 1), r("a", 2, 3)], GOOD, id="text"),

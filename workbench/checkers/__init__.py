@@ -3,8 +3,10 @@
 from workbench.checkers.appends import Appends, appends
 from workbench.checkers.convergence import convergence
 from workbench.checkers.double_acknowledgements import double_acknowledgements, no_double_acknowledgement
+from workbench.checkers.known_values import KnownValues, known_values
 from workbench.checkers.linearizability import Linearizability, linearizability
 from workbench.checkers.lost_writes import LostWrites, lost_writes
+from workbench.checkers.prefix import ConsistentPrefix, consistent_prefix
 from workbench.checkers.rolled_back import DroppedEntry, Losses, losses, read_rollbacks
 from workbench.checkers.sessions import SessionGuarantees, session_guarantees
 from workbench.checkers.staleness import Staleness, staleness
@@ -12,7 +14,9 @@ from workbench.checkers.verdict import Verdict
 
 __all__ = [
     "Appends",
+    "ConsistentPrefix",
     "DroppedEntry",
+    "KnownValues",
     "Linearizability",
     "Losses",
     "LostWrites",
@@ -20,8 +24,10 @@ __all__ = [
     "Staleness",
     "Verdict",
     "appends",
+    "consistent_prefix",
     "convergence",
     "double_acknowledgements",
+    "known_values",
     "linearizability",
     "losses",
     "lost_writes",

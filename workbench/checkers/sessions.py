@@ -94,6 +94,8 @@ class SessionGuarantees:
     problem: str
     _writes: Writes
     _steps: Steps
+    labels: Mapping[int, str]
+    """Value -> what a sentence shows for it, where values stand for others."""
 
     def summary(self, *by: str) -> pd.DataFrame:
         """One row a group, by default a guarantee and a cell: counts, and the rate with its 95 % interval."""
@@ -145,7 +147,7 @@ class SessionGuarantees:
         before = newer[np.argmax(steps.completed[newer])]
         first, second = self.operations.iloc[steps.row[before]], self.operations.iloc[row]
         return {
-            "words": f"session {second['session']} {_tell(first)}, then {_tell(second)}",
+            "words": f"session {second['session']} {_tell(first, self.labels)}, then {_tell(second, self.labels)}",
             "cell": second["cell"],
             "session": int(second["session"]),
             "key": second["key"],
@@ -159,9 +161,9 @@ class SessionGuarantees:
         }
 
 
-def _tell(operation: pd.Series) -> str:
+def _tell(operation: pd.Series, labels: Mapping[int, str]) -> str:
     is_read = operation["kind"] == "read"
-    value = "nothing" if pd.isna(operation["value"]) else operation["value"]
+    value = "nothing" if pd.isna(operation["value"]) else labels.get(operation["value"], operation["value"])
     place = f" from {operation['replica']}" if is_read and operation["replica"] else ""
     verb = "read" if is_read else "wrote"
     return f"{verb} {operation['key']} = {value}{place} (operation {operation['operation']})"
@@ -176,12 +178,13 @@ def session_guarantees(
     *,
     initial: Mapping[str, int] | None = None,
     lost: Collection[tuple[str, str, int]] = (),
+    labels: Mapping[int, str] | None = None,
 ) -> SessionGuarantees:
     """Judge a table of operations.
 
     `initial`: key -> the value it held before the load, older than any write. `lost`: (cell, key, value) of writes
     that a rewind dropped: no session has a right to them any more, and reads of them are not judged. Without it a
-    session whose write was lost counts as one that did not read it.
+    session whose write was lost counts as one that did not read it. `labels`: value -> what sentences show for it.
     """
     operations = operations.reset_index(drop=True)
     groups = groups_of(operations)
@@ -193,7 +196,7 @@ def session_guarantees(
         for guarantee in GUARANTEES
     ]
     checked = pd.concat(frames, ignore_index=True)
-    return SessionGuarantees(checked, operations, unexplained, problem, writes, steps)
+    return SessionGuarantees(checked, operations, unexplained, problem, writes, steps, labels or {})
 
 
 def _steps(

@@ -56,10 +56,20 @@ COMMANDS = {
         "Predict how probably reads of a quorum system are fresh, and how soon (PBS).",
         "workbench predict --fit LNKD-DISK --n 3 --r 1 --w 1",
     ),
+    "compare": Command(
+        "compare",
+        "Compare two runs: ratios of latencies and rates, cell by cell, with intervals.",
+        "workbench compare data/runs/BEFORE data/runs/AFTER",
+    ),
     "simulate": Command(
         "simulate",
         "Run clusters under faults in virtual time, one a seed, and check every law.",
         "workbench simulate --seeds 0:200",
+    ),
+    "check": Command(
+        "check",
+        "Judge a history, of a run or of your own system: linearizability, sessions, staleness, prefix, lost-writes.",
+        "workbench check linearizability history.jsonl --html timeline.html",
     ),
     "doctor": Command("doctor", "Check that this machine has what the workbench needs.", "workbench doctor"),
 }
