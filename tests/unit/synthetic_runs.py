@@ -65,6 +65,8 @@ def stale_reads_run(root: Path, *, empty: bool = False, unknown: bool = False) -
             "second_half_reads": 320,
             "prediction_error": float("nan") if unknown else acknowledged * 0.1,
             "prediction_curve_error": 0.02,
+            "apply_lag_ms_p50": delay,
+            "apply_lag_ms_p99": delay + 5,
         }
         summary.append({**cell, "cell": str(cell), "reads": 0 if empty else 640, **rates, **bounds, **predicted})
         if not unknown:

@@ -10,6 +10,7 @@ from tests.unit.histories import history, read, write
 from tests.unit.synthetic_failover import failover_run
 from tests.unit.synthetic_followers import follower_crash_run, new_follower_run
 from tests.unit.synthetic_log_formats import log_formats_run
+from tests.unit.synthetic_runs import stale_reads_run
 from tests.unit.synthetic_sessions import session_guarantees_run
 from tests.unit.synthetic_split_brain import split_brain_run
 from workbench.checkers import session_guarantees, staleness
@@ -82,7 +83,14 @@ def test_the_parts_of_a_verdict_and_of_the_json_are_explained(tmp_path):
 
 
 def test_what_is_explained_of_single_experiments_is_in_their_summaries(tmp_path):
-    runs = (session_guarantees_run, new_follower_run, follower_crash_run, failover_run, split_brain_run)
+    runs = (
+        stale_reads_run,
+        session_guarantees_run,
+        new_follower_run,
+        follower_crash_run,
+        failover_run,
+        split_brain_run,
+    )
     present = {column for run in runs for column in run(tmp_path).summary.columns}
     formats = log_formats_run(tmp_path)
     present |= {column for name in formats.tables for column in formats.table(name)} | set(formats.summary.columns)

@@ -51,8 +51,8 @@ class CellPrediction:
             "second_half_reads": found.reads,
             "prediction_error": found.error,
             "prediction_curve_error": found.curve_error,
-            "lag_ms_p50": self.model.lag_ms(0.5),
-            "lag_ms_p99": self.model.lag_ms(0.99),
+            "apply_lag_ms_p50": self.model.lag_ms(0.5),
+            "apply_lag_ms_p99": self.model.lag_ms(0.99),
         }
 
     def bins(self) -> list[Row]:
