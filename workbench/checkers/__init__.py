@@ -1,11 +1,13 @@
 """Checkers: pure functions from a recorded history to a `Verdict`. They import nothing of the system they judge."""
 
 from workbench.checkers.appends import Appends, appends
+from workbench.checkers.bank import bank_totals
 from workbench.checkers.convergence import convergence
 from workbench.checkers.double_acknowledgements import double_acknowledgements, no_double_acknowledgement
 from workbench.checkers.known_values import KnownValues, known_values
 from workbench.checkers.linearizability import Linearizability, linearizability
 from workbench.checkers.lost_writes import LostWrites, lost_writes
+from workbench.checkers.observed_order import observed_order
 from workbench.checkers.prefix import ConsistentPrefix, consistent_prefix
 from workbench.checkers.rolled_back import DroppedEntry, Losses, losses, read_rollbacks
 from workbench.checkers.sessions import SessionGuarantees, session_guarantees
@@ -24,6 +26,7 @@ __all__ = [
     "Staleness",
     "Verdict",
     "appends",
+    "bank_totals",
     "consistent_prefix",
     "convergence",
     "double_acknowledgements",
@@ -32,6 +35,7 @@ __all__ = [
     "losses",
     "lost_writes",
     "no_double_acknowledgement",
+    "observed_order",
     "read_rollbacks",
     "session_guarantees",
     "staleness",

@@ -116,19 +116,23 @@ def _initial(text: str | None) -> Any:
 
 
 def _sessions(history: History, _: argparse.Namespace) -> tuple[Verdict, dict[str, Any]]:
+    from workbench.checkers.observed_order import observed_order
     from workbench.checkers.sessions import session_guarantees
     from workbench.checkers.verdict import Verdict
 
     coded = history.coded()
     found = session_guarantees(coded.table, labels=coded.labels())
     verdicts = {name: _decoded(verdict, coded) for name, verdict in found.verdicts().items()}
+    for name, seen in observed_order(history.operations).items():
+        if not verdicts[name].counts["checked"]:  # no positions: what was seen has to tell
+            verdicts[name] = seen
     guarantees = {
         name: {
             "verdict": one.status,
             "reason": one.reason,
             "checked": one.counts["checked"],
             "violations": one.counts["violations"],
-            "violation_rate": found.rate(name),  # type: ignore[arg-type]
+            "violation_rate": one.counts["violations"] / one.counts["checked"] if one.counts["checked"] else None,
             "witness": [dict(row) for row in one.witness],
         }
         for name, one in verdicts.items()
