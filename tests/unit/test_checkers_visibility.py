@@ -36,10 +36,12 @@ def test_the_age_counts_from_the_last_acknowledgement_before_the_read():
         read("x", 2, 10 * MS, 11 * MS),
         write("y", 1, 0, 10 * MS),
         read("z", None, 10 * MS, 11 * MS),
+        read("x", 1, 9 * MS, 10 * MS),
     ]
     since = staleness(history(*operations)).reads["since_write_ms"]
     assert since[:2].tolist() == [3.0, 1.0]
     assert pd.isna(since[2])
+    assert since[3] == 8  # acknowledged at the same moment is not before it
 
 
 def test_sessions_step_back_between_replicas_that_do_not():

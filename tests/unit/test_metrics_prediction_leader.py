@@ -106,6 +106,7 @@ def test_a_lone_constant_lag_is_a_step():
     operations, applied, answered = cluster(4, {"r2": lambda _, count: np.full(count, 25.0)}, way_ms=2.0)
     model, _ = compared(operations, applied, answered)
     assert model.p_stale("r2", np.array([0.0, 15.0, 21.0])) == pytest.approx(1)  # less the 2 ms of the way
+    assert model.p_stale("r2", np.array([24.0])) == pytest.approx(0, abs=0.1)  # it would arrive after the write
     assert model.p_stale("r2", np.array([25.0, 40.0, 1e6])) == pytest.approx(0, abs=0.04)
     assert model.p_stale_anywhere({"r1": 0.25, "r2": 0.75}, np.array([10.0])) == pytest.approx(0.75)
     assert math.isnan(model.p_stale("r3", np.array([10.0]))[0])

@@ -32,6 +32,8 @@ from workbench.metrics.intervals import percentile, proportion_interval
 APPLY_COLUMNS: Final = ("replica", "term", "index", "applied_ns")
 READ_COLUMNS: Final = ("replica", "reads", "answered_ns")
 BINS: Final = 12
+BIN_READS_MIN: Final = 8
+"""Fewer, larger bins where reads are few."""
 CURVE_POINTS: Final = 60
 PAIRS_MAX: Final = 400_000
 """More pairs of a write and a read are thinned evenly."""
@@ -254,7 +256,7 @@ def compare_with_reads(model: LeaderModel, reads: pd.DataFrame, *, horizon_ms: f
 def _bins(ages: Array, stale: Array, predicted: Array) -> pd.DataFrame:
     order = np.argsort(ages, kind="stable")
     rows = []
-    for part in np.array_split(order, min(BINS, len(order)) or 1):
+    for part in np.array_split(order, min(BINS, len(order) // BIN_READS_MIN) or 1):
         if not len(part):
             continue
         count = int(stale[part].sum())
