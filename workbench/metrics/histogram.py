@@ -16,7 +16,7 @@ import numpy as np
 RELATIVE_ERROR: Final = 0.001
 """A percentile is at most this much above the exact one, and never below it."""
 SMALLEST: Final = 1e-6
-"""Positive values up to this one share a bucket: with milliseconds, a nanosecond."""
+"""Positive values up to this one share the first bucket: with milliseconds, a nanosecond."""
 LARGEST: Final = 1e12
 
 _LOG_GROWTH: Final = math.log1p(RELATIVE_ERROR)
