@@ -116,6 +116,12 @@ def test_a_reversal_is_told_in_words() -> None:
         pytest.param(
             [w(1, "x", 1, 0, 1), r(2, "x", 1, 2, 3), r(2, "x", None, 4, 5)], BAD, ["lost"], id="there, then lost"
         ),
+        pytest.param(
+            [w(1, "x", 1, 0, 1), r(2, "x", None, 2, 3), r(2, "x", 1, 4, 5), r(2, "x", None, 6, 7)],
+            BAD,
+            ["lost"],
+            id="stale, then there, then lost",
+        ),
         pytest.param([w(1, "x", 1, 0, 9), r(2, "x", None, 2, 3)], UNDECIDED, ["never_read"], id="not known then"),
         pytest.param(
             [w(1, "x", 1, 0, 1), w(1, "x", 2, 2, 3), r(2, "x", 2, 4, 5)], GOOD, ["stable"] * 2, id="overwritten"
