@@ -5,7 +5,7 @@ An operation `fail` did not happen; one `info` may have, or may still happen: it
 its completion has. A `cas` that was executed is `ok`, also when it did not match: then `matched` is False.
 
 The table of operations (`workbench.history`) is narrower: reads and writes of integers, in columns. Why both are there
-is told by docs/decisions/0011-two-forms-of-a-history.md.
+is told by docs/decisions/0012-two-forms-of-a-history.md.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def test_a_run_is_one_document_and_a_folder(call: Callable, tmp_path: Path) -> N
     assert called.code == (1 if "invalid" in statuses else 3 if "unknown" in statuses else 0)
     folder = tmp_path / document["run"]
     assert json.loads((folder / "run.json").read_text())["status"] == "complete"
-    assert sorted(path.suffix for path in (folder / "charts").iterdir()) == [".png"] * 3 + [".txt"] * 3
+    assert sorted(path.suffix for path in (folder / "charts").iterdir()) == [".png"] * 4 + [".txt"] * 4
 
     listed = json.loads(call("runs", "--json").out)
     assert [one["experiment"] for one in listed] == ["stale_reads"]
@@ -77,5 +77,5 @@ def wait_for_replicas(process: subprocess.Popen[str], folder: Path) -> None:
 
 def processes_that_name(text: str) -> list[str]:
     """Commands of running processes whose arguments name a folder."""
-    listing = subprocess.run(["ps", "-A", "-o", "args"], capture_output=True, text=True, check=True).stdout
+    listing = subprocess.run(["ps", "-A", "-ww", "-o", "args"], capture_output=True, text=True, check=True).stdout
     return [line for line in listing.splitlines() if text in line and "workbench" in line]
