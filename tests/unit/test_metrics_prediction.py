@@ -36,19 +36,22 @@ def test_published_chance_of_a_fresh_read_right_after_the_write(name, published)
     assert predict(FITS[name], ONE).p_consistent() == pytest.approx(published, abs=0.01)
 
 
+@pytest.mark.parametrize(("k", "published"), [(2, 0.556), (3, 0.704), (5, 0.868), (10, 0.98)])
+def test_published_k_staleness(k, published):
+    assert k_staleness(ONE, k) == pytest.approx(published, abs=0.003)
+
+
+# ---- figures of this model, held so that a change of it is noticed
+
+
 @pytest.mark.parametrize(
     ("name", "read_ms", "write_ms"),
     [("LNKD-SSD", 0.66, 0.66), ("LNKD-DISK", 0.66, 10.99), ("YMMR", 5.58, 10.83), ("WAN", 3.4, 55.12)],
 )
-def test_published_latencies_that_1_of_1000_operations_exceeds(name, read_ms, write_ms):
+def test_what_1_of_1000_operations_exceeds_stays_what_it_was(name, read_ms, write_ms):
     found = predict(FITS[name], ONE).to_json()
     assert found["read_latency_ms"]["0.999"] == pytest.approx(read_ms, rel=0.05)
     assert found["write_latency_ms"]["0.999"] == pytest.approx(write_ms, rel=0.05)
-
-
-@pytest.mark.parametrize(("k", "published"), [(2, 0.556), (3, 0.704), (5, 0.868), (10, 0.98)])
-def test_published_k_staleness(k, published):
-    assert k_staleness(ONE, k) == pytest.approx(published, abs=0.003)
 
 
 # ---- closed forms
