@@ -23,7 +23,7 @@ demo: run-packages ## run the headline experiments on a real cluster, small, wit
 lab: lab-packages ## open the notebooks in JupyterLab
 	@"$(BIN)/workbench" lab
 
-test: test-packages ## run all tests but those of the notebooks (under 5 minutes)
+test: test-packages ## run all tests but those of the notebooks (about 8 minutes)
 	@"$(BIN)/python" -m pytest
 
 notebooks: test-packages ## run every notebook and compare its checked outputs
