@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -12,7 +14,10 @@ from functools import partial
 from multiprocessing import get_context
 
 from workbench.faults.schedules import Schedule
+from workbench.parent import EXIT_CODE_ORPHANED
 from workbench.simulator.run import EXIT_CODES, Simulated, simulate
+
+_CHECK_PARENT_S = 0.5
 
 
 @dataclass(slots=True)
@@ -61,5 +66,13 @@ def run_seeds(seeds: Sequence[int], *, schedule: Schedule | None = None, workers
 
 
 def _begin_worker() -> None:
-    """Ctrl-C is for the process that waits; it lets a seed that has begun come to its end."""
+    """Ctrl-C is for the process that waits; it lets a seed that has begun come to its end. When that process is gone,
+    however it ended, so is this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_watch, args=(os.getppid(),), name="watch-parent", daemon=True).start()
+
+
+def _watch(parent_id: int) -> None:
+    while os.getppid() == parent_id:
+        time.sleep(_CHECK_PARENT_S)
+    os._exit(EXIT_CODE_ORPHANED)
