@@ -49,10 +49,6 @@ class StatementFacts:
     examination: Examination = SAFE
     """What is unsafe about it; always `SAFE` where nobody wants to know."""
 
-    @property
-    def changes_rows(self) -> bool:
-        return not self.reads_only and not self.changes_schema
-
 
 class Capture(Protocol):
     """The leader's half of a log format: notes what a group does. A group is what becomes one entry."""

@@ -36,10 +36,6 @@ Columns: TypeAlias = Callable[[str], Sequence[str]]
 """Table -> the names of its stored columns; none when they are not known."""
 
 
-_UNIX_JULIAN_MS = 210_866_760_000_000
-"""1970-01-01 in milliseconds of Julian days."""
-
-
 @dataclass(frozen=True, slots=True)
 class InvalidText:
     """Text that is not valid UTF-8, which Python cannot hold as such."""

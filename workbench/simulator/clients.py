@@ -48,7 +48,6 @@ class Operation:
     key: str
     value: object
     invoked_ns: int
-    terms: str = ""
     completed_ns: int = 0
     outcome: str = "info"
     """ok, fail or info."""
@@ -95,8 +94,7 @@ class Client:
             self.history.append(Operation(self._session, "write", key, value, now))
         else:
             self.open = self._some_read(key)
-            terms = "linearizable" if self.open.linearizable else "leader" if self.open.from_leader else "any"
-            self.history.append(Operation(self._session, "read", key, None, now, terms))
+            self.history.append(Operation(self._session, "read", key, None, now))
         self._send(self._target())
         self._retry_later(self._number, now + int(_PATIENCE_MS * _MS))
 

@@ -33,7 +33,6 @@ _KNOWN_TEXT_LENGTH_MAX = 8_192
 
 _NOTHING = re.compile(r"(?:[\s;\ufeff]|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$))*", re.DOTALL)
 _KEYWORD = re.compile(r"[A-Za-z]*")
-_WANTED = re.compile(r"uses (\d+)")
 
 _SCHEMA_KEYWORDS = frozenset({"CREATE", "ALTER", "DROP", "REINDEX", "ANALYZE"})
 _CONTROL = "transaction control is refused: send the statements together, as one transaction"

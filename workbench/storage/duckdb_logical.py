@@ -54,7 +54,6 @@ _VIEW = re.compile(
     r"""(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|`(?:[^`]|``)*`|\[[^\]]*\]|[^\s("'`\[.]+)\s*""",
     re.IGNORECASE,
 )
-_ALL_VIEWS: Final = "SELECT view_name FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal"
 _NO_ROWS: Final = frozenset({"REINDEX", "ANALYZE", "PRAGMA"})
 """What says nothing about rows or columns, and is not executed here."""
 
