@@ -56,7 +56,9 @@ def run_seeds(seeds: Sequence[int], *, schedule: Schedule | None = None, workers
     if workers <= 1:
         yield from (simulate(seed, schedule=schedule) for seed in seeds)
         return
-    executor = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker)
+    executor = ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_begin_worker, initargs=(os.getpid(),)
+    )
     try:
         futures = [executor.submit(partial(simulate, seed, schedule=schedule)) for seed in seeds]
         for future in as_completed(futures):
@@ -65,11 +67,11 @@ def run_seeds(seeds: Sequence[int], *, schedule: Schedule | None = None, workers
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin_worker() -> None:
+def _begin_worker(parent_id: int) -> None:
     """Ctrl-C is for the process that waits; it lets a seed that has begun come to its end. When that process is gone,
     however it ended, so is this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_watch, args=(os.getppid(),), name="watch-parent", daemon=True).start()
+    threading.Thread(target=_watch, args=(parent_id,), name="watch-parent", daemon=True).start()
 
 
 def _watch(parent_id: int) -> None:
