@@ -10,6 +10,7 @@ from typing import Any, Final, get_args
 
 from workbench.errors import ConfigurationError
 from workbench.faults.values import (
+    KINDS,
     TARGETS,
     Bandwidth,
     BrokerDown,
@@ -41,9 +42,11 @@ _STRUCK: Final = ("one", "one", "leader", "leader", "minority", "majority", "all
 _FEW: Final = ("one", "leader", "minority")
 
 
-def random_schedule(random: Random, duration_ms: float, count: int) -> Schedule:
-    """`count` faults of all kinds within `duration_ms`, each of them over by then, in the order of their times."""
-    faults = [random.choice(_DRAW)(random, duration_ms) for _ in range(count)]
+def random_schedule(random: Random, duration_ms: float, count: int, world: World = "simulated") -> Schedule:
+    """`count` faults of all kinds that `world` can do within `duration_ms`, each of them over by then, in the order of
+    their times."""
+    draws = [draw for kind, draw in _DRAW.items() if world in KINDS[kind].worlds]
+    faults = [random.choice(draws)(random, duration_ms) for _ in range(count)]
     return tuple(sorted(faults, key=lambda fault: fault.at_ms))
 
 
@@ -68,36 +71,37 @@ def _fraction(random: Random) -> float:
     return random.choice((0.05, 0.2, 0.5))
 
 
-_DRAW: Final = (
-    _drawn(Crash, 1_500, _STRUCK),
-    _drawn(PowerLoss, 1_500, _STRUCK),
-    _drawn(Pause, 2_000, _STRUCK),
-    _drawn(
+_DRAW: Final = {
+    "crash": _drawn(Crash, 1_500, _STRUCK),
+    "power_loss": _drawn(PowerLoss, 1_500, _STRUCK),
+    "pause": _drawn(Pause, 2_000, _STRUCK),
+    "cut": _drawn(
         Cut,
         2_500,
         _FEW,
         shape=lambda random: random.choice(get_args(Shape)),
         flap_ms=lambda random: random.choice((0.0, 0.0, 0.0, 80.0)),
     ),
-    _drawn(
+    "delay": _drawn(
         Delay,
         2_500,
         _STRUCK,
         ms=lambda random: random.choice((5.0, 50.0, 300.0)),
         distribution=lambda random: random.choice(get_args(Distribution)),
     ),
-    _drawn(Bandwidth, 2_000, _STRUCK, bytes_per_s=lambda random: random.choice((20_000.0, 200_000.0))),
-    _drawn(Loss, 2_000, _STRUCK, fraction=_fraction),
-    _drawn(Duplication, 2_000, _STRUCK, fraction=_fraction),
-    _drawn(Reordering, 2_000, _STRUCK, fraction=_fraction),
-    _drawn(SlowDisk, 2_000, _STRUCK, factor=lambda random: random.choice((10.0, 100.0))),
-    _drawn(Damage, 0, ("one",)),
-    _drawn(ClockJump, 0, _FEW, ms=lambda random: random.choice((10.0, 1_000.0, 100_000.0))),
-    _drawn(BrokerDown, 1_000, ("all",)),
-    _drawn(Join, 0, ("one",)),
-    _drawn(Removal, 0, ("one",)),
-    _drawn(Transfer, 0, ("one",)),
-)
+    "bandwidth": _drawn(Bandwidth, 2_000, _STRUCK, bytes_per_s=lambda random: random.choice((20_000.0, 200_000.0))),
+    "loss": _drawn(Loss, 2_000, _STRUCK, fraction=_fraction),
+    "duplication": _drawn(Duplication, 2_000, _STRUCK, fraction=_fraction),
+    "reordering": _drawn(Reordering, 2_000, _STRUCK, fraction=_fraction),
+    "slow_disk": _drawn(SlowDisk, 2_000, _STRUCK, factor=lambda random: random.choice((10.0, 100.0))),
+    "damage": _drawn(Damage, 0, ("one",)),
+    "clock_jump": _drawn(ClockJump, 0, _FEW, ms=lambda random: random.choice((10.0, 1_000.0, 100_000.0))),
+    "broker_down": _drawn(BrokerDown, 1_000, ("all",)),
+    "join": _drawn(Join, 0, ("one",)),
+    "removal": _drawn(Removal, 0, ("one",)),
+    "transfer": _drawn(Transfer, 0, ("one",)),
+}
+"""Kind -> a function that draws one."""
 
 
 def check_schedule(schedule: Schedule, replicas: Sequence[str], world: World) -> None:

@@ -148,12 +148,28 @@ class SlowDisk(Fault):
     """Storage takes `factor` times as long."""
 
     kind: ClassVar[str] = "slow_disk"
-    worlds: ClassVar[frozenset[World]] = _SIMULATED
 
     factor: float = 50.0
 
     def check(self) -> None:
         check_range("factor", self.factor, 1, 1e6)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiskFull(Fault):
+    """The replication log of the targets can grow no more."""
+
+    kind: ClassVar[str] = "disk_full"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailingSync(Fault):
+    """The next sync of the targets fails, which ends their processes; started again after `for_ms`.
+
+    What was not synced may be on the disk or not: nobody may count on it.
+    """
+
+    kind: ClassVar[str] = "failing_sync"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,12 +185,30 @@ class ClockJump(Fault):
     """The clocks of the targets jump ahead by `ms`."""
 
     kind: ClassVar[str] = "clock_jump"
-    worlds: ClassVar[frozenset[World]] = _SIMULATED
 
     ms: float = 1_000.0
 
     def check(self) -> None:
         check_range("ms of clock_jump", self.ms, 0, 3_600_000, " ms")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClockDrift(Fault):
+    """The clocks of the targets run `rate` times as fast as they should. They are never set back."""
+
+    kind: ClassVar[str] = "clock_drift"
+
+    rate: float = 1.2
+
+    def check(self) -> None:
+        check_range("rate of clock_drift", self.rate, 0.1, 10)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Disconnect(Fault):
+    """The connection of the targets to the broker is cut, with all that is on its way; made again after `for_ms`."""
+
+    kind: ClassVar[str] = "disconnect"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -216,8 +250,12 @@ AnyFault: TypeAlias = (
     | Duplication
     | Reordering
     | SlowDisk
+    | DiskFull
+    | FailingSync
     | Damage
     | ClockJump
+    | ClockDrift
+    | Disconnect
     | BrokerDown
     | Join
     | Removal

@@ -59,6 +59,8 @@ class WorldConfig:
     limits: Limits
     timing: Timing
     protections: Protections
+    log_format: str = "memory"
+    """`memory`: a dictionary and lists of assignments; else one of `LOG_FORMATS`, on real databases."""
 
 
 class World:
