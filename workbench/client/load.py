@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from workbench import config_file
+from workbench import clock, config_file
 from workbench.client.connection import ClientConnection
 from workbench.client.insistent import InsistentConnection
 from workbench.client.own_keys import draw_own_key
@@ -225,7 +225,7 @@ class LoadGenerator:
                 await asyncio.to_thread(self._dispatch, asyncio.get_running_loop(), queues)
 
     def _now_ns(self) -> int:
-        return time.monotonic_ns() - self._start_ns
+        return clock.now_ns() - self._start_ns
 
     def _payload(self, value: int) -> bytes:
         """Bytes of the wanted size, new with every value, so that a log format which ships changes has some to ship."""
@@ -343,7 +343,7 @@ async def _run(spec: LoadSpec) -> None:
         if spec.load.insistent_fraction:
             insistent = await InsistentConnection.open(spec.broker_url, spec.cluster_id, (spec.leader,))
             stack.push_async_callback(insistent.close)
-        start_ns = time.monotonic_ns()
+        start_ns = clock.now_ns()
         with OperationRowsWriter(spec.rows_path, start_ns=start_ns) as writer:
             generator = LoadGenerator(spec, connection, writer, start_ns, insistent)
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, generator.stop)

@@ -15,20 +15,17 @@ import contextlib
 import logging
 import secrets
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from workbench import config_file
-from workbench.client.connection import ClientConnection
+from workbench import clock, config_file
 from workbench.client.load import LoadConfig, LoadSpec
 from workbench.client.session import Session, SessionOptions
-from workbench.cluster.broker import Broker, BrokerInfo
 from workbench.cluster.changes import Changes
+from workbench.cluster.hosting import BrokerDescription, Child, Host, Processes, RunningBroker
 from workbench.cluster.links import LinkFaults
-from workbench.cluster.processes import ChildProcess, python_command, python_environment
 from workbench.cluster.replicas import Replicas, last_line
 from workbench.cluster.status import (
     ConvergenceReport,
@@ -52,17 +49,19 @@ _logger = logging.getLogger(__name__)
 class Cluster:
     """Replicas of one partition, started by `async with` or `start`."""
 
-    def __init__(self, config: ClusterConfig | None = None) -> None:
+    def __init__(self, config: ClusterConfig | None = None, host: Host | None = None) -> None:
+        """`host`: what runs the replicas; processes of this machine by default."""
         self.config = config or ClusterConfig()
+        self.host: Host = host or Processes()
         self.cluster_id = secrets.token_hex(6)
         self._started: Replicas | None = None
         self._exit = contextlib.AsyncExitStack()
         self._is_running = False
-        self._broker: Broker
+        self._broker: RunningBroker
         self._changes: Changes
         self._links: LinkFaults
         self._loads = 0
-        self._load_processes: set[ChildProcess] = set()
+        self._load_processes: set[Child] = set()
 
     # Life.
 
@@ -98,11 +97,11 @@ class Cluster:
 
     async def _start(self) -> None:
         self.directory = self._make_directory()
-        self._broker = await self._exit.enter_async_context(await Broker.start(self.config.broker, self.logs))
+        self._broker = await self._exit.enter_async_context(await self.host.start_broker(self.config.broker, self.logs))
         names = self.names
-        connection = await ClientConnection.open(self._broker.url, self.cluster_id, names)
+        connection = await self.host.connect(self._broker.url, self.cluster_id, names)
         self._exit.push_async_callback(connection.close)
-        replicas = Replicas(self.config, self.cluster_id, self.directory, self._broker, connection, names)
+        replicas = Replicas(self.config, self.cluster_id, self.directory, self._broker, connection, self.host, names)
         self._started = replicas
         self._changes = Changes(replicas)
         self._links = LinkFaults(replicas, self.config.follower_delay_ms)
@@ -141,18 +140,18 @@ class Cluster:
         return self.directory / "logs"
 
     @property
-    def broker(self) -> BrokerInfo:
+    def broker(self) -> BrokerDescription:
         """Name, version, address (without password) and settings of the broker."""
         return self._broker.info
 
     @property
-    def processes(self) -> list[ChildProcess]:
+    def processes(self) -> list[Child]:
         """The replicas' and load generators' processes that have not ended."""
         replicas = self._started.processes if self._started is not None else []
         return [*replicas, *(one for one in self._load_processes if one.returncode is None)]
 
     @property
-    def broker_process(self) -> ChildProcess | None:
+    def broker_process(self) -> Child | None:
         """The broker's process; None when it is not ours."""
         return self._broker.process
 
@@ -238,17 +237,15 @@ class Cluster:
         )
         path = folder / f"load-{self._loads}.json"
         config_file.save(spec, path)
-        command = python_command("workbench.client.load", str(path))
-        log = self.logs / f"load-{self._loads}.log"
-        started = ChildProcess.start(command, log, python_environment(), name="the load generator")
-        async with await started as process:
-            self._load_processes.add(process)
-            try:
-                status = await process.wait()
-            finally:
-                self._load_processes.discard(process)
+        process = await self.host.start_load(path, self.logs / f"load-{self._loads}.log")
+        self._load_processes.add(process)
+        try:
+            status = await process.wait()
             if status != 0:
                 raise ClusterError(f"the load generator failed: {last_line(process)}")
+        finally:
+            await process.terminate()
+            self._load_processes.discard(process)
         return spec.rows_path
 
     # Changes on purpose.
@@ -320,8 +317,8 @@ class Cluster:
 
     @staticmethod
     def now_ns() -> int:
-        """The clock that everything is measured with: nanoseconds of the host's monotonic clock."""
-        return time.monotonic_ns()
+        """The clock that everything is measured with: nanoseconds of the host's monotonic clock, or of virtual time."""
+        return clock.now_ns()
 
     @property
     def _replicas(self) -> Replicas:

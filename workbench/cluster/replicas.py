@@ -16,8 +16,7 @@ from typing import Any
 
 from workbench import config_file
 from workbench.client.connection import ClientConnection
-from workbench.cluster.broker import Broker
-from workbench.cluster.processes import ChildProcess, python_command, python_environment
+from workbench.cluster.hosting import Child, Host, RunningBroker
 from workbench.cluster.status import DOWN, ReplicaStatus
 from workbench.config import ClusterConfig, ReplicaConfig
 from workbench.errors import ClusterError, ConfigurationError
@@ -41,26 +40,28 @@ class Replicas:
         config: ClusterConfig,
         cluster_id: str,
         directory: Path,
-        broker: Broker,
+        broker: RunningBroker,
         connection: ClientConnection,
+        host: Host,
         names: tuple[str, ...] = (),
     ) -> None:
         self._config = config
         self._cluster_id = cluster_id
         self._directory = directory
         self._broker = broker
+        self._host = host
         self.connection = connection
         self.names = names or config.replica_names
         """The replicas that there are, in the order in which they came."""
-        self._processes: dict[str, ChildProcess] = {}
+        self._processes: dict[str, Child] = {}
         self._own_fields: dict[str, dict[str, Any]] = {}
 
     @property
-    def processes(self) -> list[ChildProcess]:
+    def processes(self) -> list[Child]:
         """Those that have not ended."""
         return [process for process in self._processes.values() if process.returncode is None]
 
-    def process(self, name: str) -> ChildProcess:
+    def process(self, name: str) -> Child:
         """The process that was started last for a replica. Raises `ConfigurationError` for an unknown name."""
         if name not in self._processes:
             raise ConfigurationError(f"there is no replica {name!r}", hint="one of " + ", ".join(self._processes))
@@ -95,9 +96,8 @@ class Replicas:
             path = self._save_config(name, changes)
         except OSError as error:
             raise ClusterError(f"cannot write the files of {name}: {error}") from error
-        command = python_command("workbench.replica", str(path))
         log = self._directory / "logs" / f"{name}.log"
-        self._processes[name] = await ChildProcess.start(command, log, python_environment(), name=name)
+        self._processes[name] = await self._host.start_replica(name, path, log)
         while await self._try_to_ask(name, Inspect, _ASK_AGAIN_S) is None:
             if self._processes[name].returncode is not None:
                 raise ClusterError(self.why_down(name))
@@ -217,14 +217,14 @@ class Replicas:
         return f" ({trouble})" if trouble else ""
 
 
-def _how_ended(name: str, process: ChildProcess) -> str:
+def _how_ended(name: str, process: Child) -> str:
     status = process.returncode or 0
     if status < 0:
         return f"{name} was ended by {signal.Signals(-status).name}"
     return f"{name} ended with status {status}: {last_line(process)}"
 
 
-def last_line(process: ChildProcess) -> str:
+def last_line(process: Child) -> str:
     """What a process said last, without the time and level that its log puts before it."""
     lines = process.last_log_lines(1)
     return re.sub(r"^[\d:.]+ [A-Z]+ ", "", lines[0]) if lines else f"it left no word in {process.log_path}"

@@ -20,6 +20,9 @@ from workbench.experiments.parameters import PROFILES, ParameterInfo, choose_pro
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from workbench.cluster.hosting import Host
+    from workbench.faults.values import World
 P = TypeVar("P")
 Row: TypeAlias = dict[str, Any]
 Progress: TypeAlias = Callable[[float, str], None]
@@ -39,9 +42,16 @@ class Context:
     seed: int
     broker: str | None = None
     """As `ClusterConfig.broker`."""
+    host: Host | None = None
+    """What runs its clusters; None: processes."""
     progress: Progress = silent
     notes: dict[str, Any] = field(default_factory=dict)
     """What the run learns about its surroundings (the broker's name, version and settings)."""
+
+    @property
+    def world(self) -> World:
+        """Where its clusters run."""
+        return "real" if self.host is None else self.host.world
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +88,8 @@ class Experiment(Generic[P]):
     """Name of a claim -> the sentence."""
     minimums: Mapping[str, int] = field(default_factory=dict)
     """Kind of operation -> how many a cell needs before a claim about it is judged."""
+    worlds: tuple[World, ...] = ("real",)
+    """Where it can run; the first where nobody says."""
 
     def __post_init__(self) -> None:
         if set(self.profiles) != set(PROFILES):

@@ -74,7 +74,8 @@ async def started_cluster(context: Context, name: str, **options: Any) -> AsyncI
     safe = "".join(letter if letter.isalnum() else "-" for letter in name)
     directory = context.directory / safe
     directory.mkdir(parents=True, exist_ok=True)
-    async with Cluster(ClusterConfig(broker=context.broker, directory=directory, **options)) as cluster:
+    config = ClusterConfig(broker=context.broker, directory=directory, **options)
+    async with Cluster(config, context.host) as cluster:
         broker = cluster.broker
         context.notes["broker"] = {"name": broker.name, "version": broker.version, "settings": broker.settings}
         yield cluster

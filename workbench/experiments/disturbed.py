@@ -23,7 +23,7 @@ import pandas as pd
 
 from workbench.client.load import LoadConfig
 from workbench.cluster.cluster import Cluster
-from workbench.cluster.processes import ChildProcess
+from workbench.cluster.hosting import Child
 from workbench.errors import ClusterError, HistoryError
 from workbench.experiments.base import Row
 from workbench.history import operations_frame, read_operations
@@ -51,7 +51,7 @@ class DisturbedLoad:
         """Time 0 of the operations, on the host's monotonic clock."""
         self._cluster = cluster
         self._running: asyncio.Task[Path] | None = None
-        self._generator: ChildProcess | None = None
+        self._generator: Child | None = None
         self._path = Path()
         self._rows: list[OperationRow] = []
         self._offset = 0

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Coroutine, Iterable, Sequence
 
 import msgspec
 
+from workbench import clock
 from workbench.config import ReplicaConfig
 from workbench.errors import ClusterError, CodecError
 from workbench.protocol.codec import decode, encode
@@ -47,7 +47,7 @@ from workbench.protocol.roles import Role
 from workbench.protocol.state import ReplicaState
 from workbench.replica.counters import Counters
 from workbench.replica.storage import ReplicaStorage, StorageAnswer
-from workbench.replica.storage_thread import StorageThread
+from workbench.replica.storage_thread import RunStorage, StorageThread
 from workbench.transport.base import Inbound, Transport
 from workbench.transport.links import Link, Links
 from workbench.transport.topics import Topics
@@ -62,8 +62,10 @@ _logger = logging.getLogger(__name__)
 class ReplicaDriver:
     """One replica at work. Give `receive` to the transport as its handler, then `start`, then wait for `ended`."""
 
-    def __init__(self, config: ReplicaConfig) -> None:
+    def __init__(self, config: ReplicaConfig, run_storage: RunStorage = StorageThread) -> None:
+        """`run_storage` makes what carries out the storage effects, a thread in the real world."""
         self._config = config
+        self._run_storage = run_storage
         self._topics = Topics(config.cluster_id)
         self._counters = Counters()
         self._links = Links(Link(delay_ms=config.link_delay_ms))
@@ -98,8 +100,8 @@ class ReplicaDriver:
             recovered=recovered,
             observer=config.observer,
         )
-        self._core = Replica(state, time.monotonic_ns(), recovered.incoming)
-        self._thread = StorageThread(self._storage, answered=self._on_answers, failed=self._fail)
+        self._core = Replica(state, clock.now_ns(), recovered.incoming)
+        self._thread = self._run_storage(self._storage, answered=self._on_answers, failed=self._fail)
         self._control_topic = self._topics.replica_control(config.name)
         self._members = state.members
         others = (self._topics.log_of(name) for name in {*state.members, *config.members} - {config.name})
@@ -143,7 +145,7 @@ class ReplicaDriver:
         if not sender or sender == self._config.name:
             self._drop(message, "an inbox")
             return
-        now = time.monotonic_ns()
+        now = clock.now_ns()
         if self._core.role is Role.LEADER and not self._links.link(sender).is_cut:
             self._inbox.append(message)  # delays are those of followers
             return
@@ -193,7 +195,7 @@ class ReplicaDriver:
         if self.ended.done():
             return
         try:
-            self._carry_out(self._core.handle(happened, time.monotonic_ns()))
+            self._carry_out(self._core.handle(happened, clock.now_ns()))
             if not more:
                 self._send_replies()
             if self._core.state.members is not self._members:

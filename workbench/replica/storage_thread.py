@@ -12,9 +12,35 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 from workbench.protocol.effects import Append, StorageEffect
 from workbench.replica.storage import ReplicaStorage, StorageAnswer
+
+
+class StorageRunner(Protocol):
+    """Carries out storage effects one after the other; what it is made of is `StorageThread`'s to document."""
+
+    @property
+    def busy_ms(self) -> float: ...
+
+    def submit(self, effects: Sequence[StorageEffect]) -> None: ...
+
+    async def digest(self) -> dict[str, str]: ...
+
+    async def stop(self) -> None: ...
+
+
+class RunStorage(Protocol):
+    """Makes a `StorageRunner`; `StorageThread` is one."""
+
+    def __call__(
+        self,
+        storage: ReplicaStorage,
+        *,
+        answered: Callable[[Sequence[StorageAnswer]], None],
+        failed: Callable[[Exception], None],
+    ) -> StorageRunner: ...
 
 
 class StorageThread:
