@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import permutations
 from random import Random
 
+from workbench.faults.shapes import Link, cut_links
 from workbench.faults.values import (
     Bandwidth,
     BrokerDown,
@@ -36,7 +36,6 @@ _MS = 1_000_000
 _JOINED_MAX = 3
 
 Undo = Callable[[], None]
-Link = tuple[str, str]
 
 
 class Injector:
@@ -233,22 +232,7 @@ class Injector:
     def _links(self, fault: Cut, targets: Sequence[str]) -> list[Link]:
         names = list(self._world.names)
         self._random.shuffle(names)
-        pairs = list(permutations(names, 2))
-        half = len(names) // 2
-        match fault.shape:
-            case "isolate":
-                return [(one, other) for one, other in pairs if (one in targets) != (other in targets)]
-            case "one_way":
-                return [(one, other) for one, other in pairs if other in targets and one not in targets]
-            case "halves":
-                return [(one, other) for one, other in pairs if (one in names[:half]) != (other in names[:half])]
-            case "bridge":
-                left, right = set(names[:half]), set(names[half + 1 :])
-                return [(one, other) for one, other in pairs if {one, other} & left and {one, other} & right]
-            case "ring":
-                count, heard = len(names), len(names) // 2
-                place = {name: number for number, name in enumerate(names)}
-                return [(one, other) for one, other in pairs if (place[one] - place[other]) % count > heard]
+        return cut_links(fault.shape, names, targets)
 
     # Members.
 

@@ -14,16 +14,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
 
+from workbench.faults.delays import draw_delay_ms
 from workbench.simulator.events import Events
 
 _MS = 1_000_000
 _TRANSIT_MS = (0.1, 0.6)
 """Through the broker, one way: about what mosquitto takes on one machine."""
-_PARETO_TAIL = 0.1
-_PARETO_BODY = 0.65
-"""The delay of most messages, in means."""
-_DELAY_TIMES_MAX = 100.0
-"""A tail ends somewhere."""
 
 Deliver = Callable[[str, str, bytes], None]
 """(from, to, frame)"""
@@ -129,16 +125,7 @@ class Network:
         if not faults.delay_ms:
             return 0
         self.happened["messages delayed"] += 1
-        uniform = 1.0 - self._random.random()
-        match faults.distribution:
-            case "exponential":
-                delay_ms = -_log(uniform) * faults.delay_ms
-            case "pareto":
-                tail = self._random.random() < _PARETO_TAIL
-                delay_ms = _PARETO_BODY * faults.delay_ms / (uniform if tail else 1.0)
-            case _:
-                delay_ms = faults.delay_ms
-        return int(min(delay_ms, _DELAY_TIMES_MAX * faults.delay_ms) * _MS)
+        return int(draw_delay_ms(self._random.random, faults.delay_ms, faults.distribution) * _MS)
 
     def _queue(self, faults: Inbound, size: int) -> int:
         """How long a frame waits for those before it, and takes itself."""
@@ -148,18 +135,3 @@ class Network:
         now = self._events.now
         faults.free_at = max(now, faults.free_at) + int(size / faults.bytes_per_s * 1e9)
         return faults.free_at - now
-
-
-def _log(value: float) -> float:
-    """The natural logarithm, by a series of its own: that of the C library may differ between platforms in its last
-    bit, and with it the story that a seed tells."""
-    exponent = 0
-    while value < 0.5:
-        value *= 2
-        exponent -= 1
-    ratio = (value - 1) / (value + 1)
-    square, power, total = ratio * ratio, ratio, 0.0
-    for odd in range(1, 40, 2):
-        total += power / odd
-        power *= square
-    return 2 * total + exponent * 0.6931471805599453
