@@ -2,6 +2,12 @@
 
 A leader with two followers behind, 100 sessions, 1,000 keys, four reads to a write. Usage: `python bench/checkers.py
 [operations] [--no-positions]`. Prints seconds for each step and the most memory that the process ever had.
+
+`python bench/checkers.py search` judges 1,000 histories of a compare-and-set register instead, of 170 operations of 5
+processes each, good and broken, with and without operations in doubt, and prints milliseconds.
+
+`python bench/checkers.py write FILE [operations] [--no-positions]` writes the invented history as JSON Lines, or as
+Parquet, for `workbench check`.
 """
 
 from __future__ import annotations
@@ -10,13 +16,17 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from workbench.checkers import session_guarantees, staleness
+from workbench.checkers import linearizability, session_guarantees, staleness
 from workbench.history import SCHEMA, validate_operations
+from workbench.history_operations import Operation
+from workbench.history_tables import write_history
 
 T = TypeVar("T")
 
@@ -63,6 +73,66 @@ def history(count: int, *, positions: bool = True) -> pd.DataFrame:
     return pd.DataFrame({name: columns[name] for name in SCHEMA})
 
 
+def cas_history(seed: int, *, count: int = 170, values: int = 5, doubt: float = 0.0, broken: bool) -> list[Operation]:
+    """What 5 processes do to one compare-and-set register, each operation at a random moment between its events.
+
+    `doubt`: share of operations whose answer does not come. `broken`: one answer of the last two thirds is changed.
+    """
+    random = Random(seed)
+    drawn: list[dict[str, Any]] = []
+    running: dict[int, tuple[dict[str, Any], bool]] = {}
+    names = list(range(5))
+    state: int | None = None
+    place = 0
+    while len(drawn) < count or running:
+        place += 1
+        slot = random.choice([at for at in range(5) if len(drawn) < count or at in running])
+        if slot not in running:
+            f = random.choice(["read", "write", "cas", "cas"])
+            one: dict[str, Any] = {"number": len(drawn), "process": names[slot], "f": f, "key": "x", "begin": place}
+            one |= {"value": None if f == "read" else random.randrange(values), "outcome": "info", "invoked_ns": place}
+            one |= {"expected": random.randrange(values) if f == "cas" else None}
+            drawn.append(one)
+            running[slot] = one, False
+        elif not running[slot][1]:
+            if random.random() < 0.5:
+                one = running[slot][0]
+                running[slot] = one, True
+                one["saw"] = state
+                state = (
+                    one["value"] if one["f"] == "write" or (one["f"] == "cas" and one["expected"] == state) else state
+                )
+        else:
+            one = running.pop(slot)[0]
+            if random.random() < doubt:
+                names[slot] = 5 + len(drawn) + place
+                continue
+            one |= {"outcome": "ok", "end": place, "completed_ns": place}
+            one |= {"value": one["saw"]} if one["f"] == "read" else {}
+            one |= {"matched": one["saw"] == one["expected"]} if one["f"] == "cas" else {}
+    if broken:
+        late = [one for one in drawn[count // 3 :] if one["outcome"] == "ok" and one["f"] != "write"]
+        one = random.choice(late)
+        one |= {"value": ((one["value"] or 0) + 1) % values} if one["f"] == "read" else {"matched": not one["matched"]}
+    return [Operation(**{name: value for name, value in one.items() if name != "saw"}) for one in drawn]
+
+
+def search() -> None:
+    """Print how long the search takes, by how broken and how doubtful the histories are."""
+    for broken in (False, True):
+        for doubt in (0.0, 0.03, 0.1):
+            times_ms, statuses = [], []
+            for seed in range(166):
+                operations = cas_history(seed, values=(3, 5, 20)[seed % 3], doubt=doubt, broken=broken)
+                began = time.process_time()
+                statuses.append(linearizability(operations).verdict.status)
+                times_ms.append((time.process_time() - began) * 1e3)
+            found = ", ".join(f"{statuses.count(status)} {status}" for status in sorted(set(statuses)))
+            middle, slowest = np.median(times_ms), max(times_ms)
+            what = f"{'broken' if broken else 'good':6} {doubt:4.0%} in doubt"
+            print(f"{what}: median {middle:5.1f} ms, slowest {slowest:5.1f} ms of CPU ({found})")
+
+
 def timed(what: str, action: Callable[[], T]) -> T:
     """Do it, and say how long it took."""
     began, worked = time.perf_counter(), time.process_time()
@@ -73,9 +143,32 @@ def timed(what: str, action: Callable[[], T]) -> T:
 
 def main() -> None:
     """Measure each step."""
-    numbers = [int(argument) for argument in sys.argv[1:] if not argument.startswith("-")]
+    if "search" in sys.argv:
+        return search()
+    if "write" in sys.argv:
+        return write(Path(sys.argv[sys.argv.index("write") + 1]))
+    judge(_invented())
+    return None
+
+
+def _invented() -> pd.DataFrame:
+    numbers = [int(argument) for argument in sys.argv[1:] if argument.isdecimal()]
     count = numbers[0] if numbers else 1_000_000
-    operations = timed(f"inventing {count:,} operations", lambda: history(count, positions=len(sys.argv) < 3))
+    positions = "--no-positions" not in sys.argv
+    return timed(f"inventing {count:,} operations", lambda: history(count, positions=positions))
+
+
+def write(path: Path) -> None:
+    """Keep the invented history in a file."""
+    operations = _invented()
+    if path.suffix == ".parquet":
+        operations.to_parquet(path, index=False)
+    else:
+        write_history(operations, path)
+
+
+def judge(operations: pd.DataFrame) -> None:
+    """Time the checkers."""
     timed("validating", lambda: validate_operations(operations))
     stale = timed("staleness", lambda: staleness(operations))
     timed("  its summary and verdict", lambda: (stale.summary(), stale.by_replica(), stale.verdict("stale_rate")))

@@ -12,11 +12,11 @@ from typing import Any, Final
 import msgspec
 
 from workbench.checkers.models import Model, Operations
-from workbench.checkers.search import BoundedOut, Budget, Failure, search
+from workbench.checkers.search import BoundedOut, Budget, Failure, is_orderable
 from workbench.checkers.zones import Conflict
 from workbench.history_operations import OPEN, Operation, tell, told
 
-STATES_MAX: Final = 4_000
+STATES_MAX: Final = 3_000
 """Configurations that all attempts to leave something out may cost: then what is left stays."""
 
 _CONFLICT_MAX: Final = 12
@@ -91,9 +91,9 @@ class _Blame:
 
     def fails(self, operations: Operations) -> bool:
         """Whether there is no order for certain."""
-        starts = self.states if self.any_state else None
+        starts = self.states if self.any_state else [self.model.initial]
         try:
-            return search(operations, self.model, self.budget, starts, unlimited=self.unlimited) is not None
+            return not is_orderable(operations, self.model, self.budget, starts, unlimited=self.unlimited)
         except BoundedOut:
             return False
 
@@ -127,19 +127,29 @@ class _Blame:
         return later
 
     def without(self, operations: Operations) -> Operations:
-        """Leave out what can be, one by one."""
+        """Leave out what can be: first many at once, at last one by one."""
         kept = list(operations)
         if len(kept) > _TRIED_MAX:
             return kept
-        for one in sorted(operations, key=lambda one: one.begin):
-            if self.is_free(one) and one.end == OPEN and one.begin < 0:
-                continue
-            others = [other for other in kept if other.number != one.number]
-            if not self.model.observes(one):
-                others.append(_freed(one, -1))
-            if self.fails(others):
-                kept = others
+        bound = sorted((one for one in kept if not self.is_free(one)), key=lambda one: one.begin)
+        size = len(bound) // 2
+        while size:
+            left: list[Operation] = []
+            for at in range(0, len(bound), size):
+                part = bound[at : at + size]
+                others = self.freed(kept, part)
+                if self.fails(others):
+                    kept = others
+                else:
+                    left += part
+            bound, size = left, size // 2
         return kept
+
+    def freed(self, operations: Operations, part: Operations) -> list[Operation]:
+        """The operations, of which those of `part` bind nothing any more."""
+        numbers = {one.number for one in part}
+        others = [one for one in operations if one.number not in numbers]
+        return others + [_freed(one, -1) for one in part if not self.model.observes(one)]
 
     def is_free(self, one: Operation) -> bool:
         """Whether it was left out, or binds nothing since it is open from the beginning to the end."""

@@ -40,6 +40,8 @@ class Model:
     step: Callable[[Any, Operation], Any]
     observes: Callable[[Operation], bool] = _never
     """Whether an operation never changes any state."""
+    overwrites: Callable[[Operation], bool] = _never
+    """Whether an operation is possible in every state, and leads from all to the same."""
     prune: Callable[[Operations], Operations] = _all
     """Leaves out operations in doubt that no order of the others needs."""
     states: Callable[[Operations], Iterable[Hashable]] | None = None
@@ -50,13 +52,14 @@ class Model:
 
 def register(initial: Any = None) -> Model:
     """A register: `read` and `write`."""
-    return Model("register", token(initial), _step, _observes, _prune, _states, frozenset({"read", "write"}))
+    functions = frozenset({"read", "write"})
+    return Model("register", token(initial), _step, _observes, _overwrites, _prune, _states, functions)
 
 
 def cas_register(initial: Any = None) -> Model:
     """A register that can also be compared and set at once: `read`, `write` and `cas`."""
     functions = frozenset({"read", "write", "cas"})
-    return Model("cas_register", token(initial), _step, _observes, _prune, _states, functions)
+    return Model("cas_register", token(initial), _step, _observes, _overwrites, _prune, _states, functions)
 
 
 MODELS: Final = {"register": register, "cas_register": cas_register}
@@ -89,6 +92,10 @@ def _step(state: Any, one: Operation) -> Any:
 
 def _observes(one: Operation) -> bool:
     return one.f == "read" or one.matched is False
+
+
+def _overwrites(one: Operation) -> bool:
+    return one.f == "write"
 
 
 def _prune(operations: Operations) -> Operations:
