@@ -265,6 +265,17 @@ def parse_policy(text: str) -> ReadPolicy:
     raise ConfigurationError(f"unknown read policy {text!r}", hint=f"{nearest}policies: " + ", ".join(names))
 
 
+def split_policies(text: str) -> tuple[str, ...]:
+    """The policies of a load whose sessions have several: `any,leader`. Raises `ConfigurationError` as above."""
+    return tuple(str(parse_policy(part)) for part in text.split(","))
+
+
+def policy_of(text: str, session: int) -> str:
+    """The policy of one session of such a load: they have the policies in turn."""
+    policies = text.split(",")
+    return policies[session % len(policies)].strip()
+
+
 def markdown_table() -> str:
     """The policies as a Markdown table, as docs/sessions.md shows them."""
     lines = ["| policy | who may answer |", "|---|---|"]
