@@ -99,3 +99,17 @@ def test_cuts_add_up_and_what_is_on_its_way_is_lost(wire: Wire) -> None:
     wire.network.is_down = True
     wire.send(count=1)
     assert wire.frames() == [0]
+
+
+def test_a_lost_connection_takes_along_what_is_on_its_way_and_nobody_hears_anybody(wire: Wire) -> None:
+    wire.send(count=1)
+    wire.network.disconnect("b")
+    wire.network.reconnect("b")
+    assert wire.frames() == []
+    wire.network.disconnect("a")
+    wire.send(count=1)
+    wire.network.send("client", "a", b"9999")
+    assert wire.frames() == []
+    wire.network.reconnect("a")
+    wire.send(count=1)
+    assert wire.frames() == [0]

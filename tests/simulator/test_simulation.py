@@ -35,6 +35,8 @@ def test_a_sample_of_seeds_breaks_no_law_comes_right_and_meets_every_kind_of_fau
         "messages twice",
         "messages overtaking",
         "messages queued",
+        "disks full",
+        "syncs failed",
         "installs",
         "divergences",
     ):

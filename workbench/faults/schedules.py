@@ -9,18 +9,23 @@ from random import Random
 from typing import Any, Final, get_args
 
 from workbench.errors import ConfigurationError
+from workbench.faults.draws import choose
 from workbench.faults.values import (
     KINDS,
     TARGETS,
     Bandwidth,
     BrokerDown,
+    ClockDrift,
     ClockJump,
     Crash,
     Cut,
     Damage,
     Delay,
+    Disconnect,
+    DiskFull,
     Distribution,
     Duplication,
+    FailingSync,
     Fault,
     Join,
     Loss,
@@ -40,13 +45,15 @@ Schedule = tuple[Fault, ...]
 
 _STRUCK: Final = ("one", "one", "leader", "leader", "minority", "majority", "all")
 _FEW: Final = ("one", "leader", "minority")
+_DRIFTS: Final = (0.95, 1.05)
+"""A lease is a tenth shorter than an election timeout: any two of these clocks differ by less."""
 
 
 def random_schedule(random: Random, duration_ms: float, count: int, world: World = "simulated") -> Schedule:
     """`count` faults of all kinds that `world` can do within `duration_ms`, each of them over by then, in the order of
     their times."""
     draws = [draw for kind, draw in _DRAW.items() if world in KINDS[kind].worlds]
-    faults = [random.choice(draws)(random, duration_ms) for _ in range(count)]
+    faults = [choose(random, draws)(random, duration_ms) for _ in range(count)]
     return tuple(sorted(faults, key=lambda fault: fault.at_ms))
 
 
@@ -60,15 +67,15 @@ def _drawn(
 ) -> Any:
     """A function that draws one fault: `draw` has a function for each value of its own."""
 
-    def one(random: Random, duration_ms: float) -> Fault:
-        values = {name: choose(random) for name, choose in draw.items()}
-        return make(**_when(random, duration_ms, longest_ms), target=random.choice(targets), **values)
+    def fault(random: Random, duration_ms: float) -> Fault:
+        values = {name: one(random) for name, one in draw.items()}
+        return make(**_when(random, duration_ms, longest_ms), target=choose(random, targets), **values)
 
-    return one
+    return fault
 
 
 def _fraction(random: Random) -> float:
-    return random.choice((0.05, 0.2, 0.5))
+    return choose(random, (0.05, 0.2, 0.5))
 
 
 _DRAW: Final = {
@@ -79,23 +86,27 @@ _DRAW: Final = {
         Cut,
         2_500,
         _FEW,
-        shape=lambda random: random.choice(get_args(Shape)),
-        flap_ms=lambda random: random.choice((0.0, 0.0, 0.0, 80.0)),
+        shape=lambda random: choose(random, get_args(Shape)),
+        flap_ms=lambda random: choose(random, (0.0, 0.0, 0.0, 80.0)),
     ),
     "delay": _drawn(
         Delay,
         2_500,
         _STRUCK,
-        ms=lambda random: random.choice((5.0, 50.0, 300.0)),
-        distribution=lambda random: random.choice(get_args(Distribution)),
+        ms=lambda random: choose(random, (5.0, 50.0, 300.0)),
+        distribution=lambda random: choose(random, get_args(Distribution)),
     ),
-    "bandwidth": _drawn(Bandwidth, 2_000, _STRUCK, bytes_per_s=lambda random: random.choice((20_000.0, 200_000.0))),
+    "bandwidth": _drawn(Bandwidth, 2_000, _STRUCK, bytes_per_s=lambda random: choose(random, (20_000.0, 200_000.0))),
     "loss": _drawn(Loss, 2_000, _STRUCK, fraction=_fraction),
     "duplication": _drawn(Duplication, 2_000, _STRUCK, fraction=_fraction),
     "reordering": _drawn(Reordering, 2_000, _STRUCK, fraction=_fraction),
-    "slow_disk": _drawn(SlowDisk, 2_000, _STRUCK, factor=lambda random: random.choice((10.0, 100.0))),
+    "slow_disk": _drawn(SlowDisk, 2_000, _STRUCK, factor=lambda random: choose(random, (10.0, 100.0))),
+    "disk_full": _drawn(DiskFull, 1_500, _STRUCK),
+    "failing_sync": _drawn(FailingSync, 1_500, _STRUCK),
     "damage": _drawn(Damage, 0, ("one",)),
-    "clock_jump": _drawn(ClockJump, 0, _FEW, ms=lambda random: random.choice((10.0, 1_000.0, 100_000.0))),
+    "clock_jump": _drawn(ClockJump, 0, _FEW, ms=lambda random: choose(random, (10.0, 1_000.0, 100_000.0))),
+    "clock_drift": _drawn(ClockDrift, 4_000, _STRUCK, rate=lambda random: choose(random, _DRIFTS)),
+    "disconnect": _drawn(Disconnect, 1_000, _STRUCK),
     "broker_down": _drawn(BrokerDown, 1_000, ("all",)),
     "join": _drawn(Join, 0, ("one",)),
     "removal": _drawn(Removal, 0, ("one",)),

@@ -7,16 +7,21 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 
+from workbench.faults.draws import choose, shuffled, some
 from workbench.faults.shapes import Link, cut_links
 from workbench.faults.values import (
     Bandwidth,
     BrokerDown,
+    ClockDrift,
     ClockJump,
     Crash,
     Cut,
     Damage,
     Delay,
+    Disconnect,
+    DiskFull,
     Duplication,
+    FailingSync,
     Fault,
     Join,
     Loss,
@@ -65,6 +70,7 @@ class Injector:
         world.network.heal()
         world.disk_factor.clear()
         for name, node in world.nodes.items():
+            node.disk_is_full = node.sync_fails = False
             if name in world.paused:
                 world.resume(name)
             if not node.up and not world.left[name]:
@@ -115,6 +121,9 @@ class Injector:
                 return self._change(fault, loss=fraction)
             case BrokerDown():
                 return self._broker_down()
+            case Disconnect():
+                network = world.network
+                return self._on_each(self._targets(fault), network.disconnect, network.reconnect)
             case _:
                 return self._strike_replicas(fault)
 
@@ -128,14 +137,26 @@ class Injector:
                     lambda name: world.disk_factor.__setitem__(name, factor),
                     lambda name: world.disk_factor.pop(name, None),
                 )
+            case DiskFull():
+                names = [name for name in self._targets(fault) if not world.nodes[name].disk_is_full]
+                return self._on_each(names, self._fill_disk, self._make_room)
+            case FailingSync():
+                names = [name for name in self._targets(fault) if world.nodes[name].up]
+                return self._on_each(names, self._fail_next_sync, self._mend_syncs)
             case Damage():
                 names = [name for name in self._targets(fault) if not world.nodes[name].damage]
-                damage = self._random.choice(("log", "snapshot"))
+                damage = choose(self._random, ("log", "snapshot"))
                 return self._on_each(names, lambda name: setattr(world.nodes[name], "damage", damage), _nothing)
             case ClockJump(ms=ms):
                 for name in (names := self._targets(fault)):
                     world.clock_ahead_ns[name] = world.clock_ahead_ns.get(name, 0) + int(ms * _MS)
                 return _nothing_at_all if names else None
+            case ClockDrift(rate=rate):
+                return self._on_each(
+                    self._targets(fault),
+                    lambda name: world.let_drift(name, rate),
+                    lambda name: world.let_drift(name, 1.0),
+                )
             case Join() | Removal() | Transfer():
                 return self._ask_leader(fault)
         raise AssertionError(f"{fault.kind} is not simulated")
@@ -152,6 +173,20 @@ class Injector:
                 end(name)
 
         return undo
+
+    def _fill_disk(self, name: str) -> None:
+        self._world.nodes[name].disk_is_full = True
+
+    def _make_room(self, name: str) -> None:
+        self._world.nodes[name].disk_is_full = False
+        self._restart(name)
+
+    def _fail_next_sync(self, name: str) -> None:
+        self._world.nodes[name].sync_fails = True
+
+    def _mend_syncs(self, name: str) -> None:
+        self._world.nodes[name].sync_fails = False
+        self._restart(name)
 
     def _restart(self, name: str) -> None:
         if not self._world.nodes[name].up and not self._world.left[name]:
@@ -171,10 +206,10 @@ class Injector:
             case "leader":
                 return [leader.name] if leader is not None else []
             case "one":
-                return [self._random.choice(names)]
+                return [choose(self._random, names)]
             case "minority" | "majority":
                 count = (len(names) - 1) // 2 if fault.target == "minority" else len(names) // 2 + 1
-                return self._random.sample(names, max(1, count))
+                return some(self._random, names, max(1, count))
             case name:
                 return [name] if name in names else []
 
@@ -230,8 +265,7 @@ class Injector:
         return undo
 
     def _links(self, fault: Cut, targets: Sequence[str]) -> list[Link]:
-        names = list(self._world.names)
-        self._random.shuffle(names)
+        names = shuffled(self._random, self._world.names)
         return cut_links(fault.shape, names, targets)
 
     # Members.
@@ -250,10 +284,10 @@ class Injector:
                 if not observer:
                     world.handle(leader.name, Received((AddMember(0, "", name),)))
             case Removal() if len(others) >= 2:
-                name = self._random.choice(others)
+                name = choose(self._random, others)
                 world.handle(leader.name, Received((RemoveMember(0, "", name),)))
             case Transfer() if others:
-                world.handle(leader.name, Received((TransferLeadership(0, "", self._random.choice(others)),)))
+                world.handle(leader.name, Received((TransferLeadership(0, "", choose(self._random, others)),)))
             case _:
                 return None
         return _nothing_at_all

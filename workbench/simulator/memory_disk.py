@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from random import Random
 
 import msgspec
 
+from workbench.errors import StorageError
+from workbench.faults.draws import below
 from workbench.protocol.effects import (
     Abandon,
     Append,
@@ -108,6 +111,12 @@ class Node:
     """What storage has done and the core has not heard of."""
     rollback: list[Entry] = field(default_factory=list)
     up: bool = True
+    disk_is_full: bool = False
+    """Its log can grow no more: the next entries end its process, and are not there."""
+    sync_fails: bool = False
+    """The next sync will fail, and end its process: whatever was to be synced may be there or not."""
+    disk_failed: bool = False
+    """One of both has ended it."""
     committed: int = 0
     """The core's committed index when the laws looked last."""
 
@@ -115,6 +124,12 @@ class Node:
     def last(self) -> Position:
         """Position of the last entry on disk."""
         return self.log[-1].entry.position if self.log else START
+
+    def end(self, random: Random, under_way: StorageEffect | None, *, forgets: bool) -> None:
+        """The process ends, while storage was at `under_way`: of an append any part may be there."""
+        self.power_off(forgets=forgets)
+        if isinstance(under_way, Append):
+            self.tear(under_way.entries[: below(random, len(under_way.entries) + 1)])
 
     def power_off(self, *, forgets: bool = True) -> None:
         """The process ends. With `forgets`, the disk loses what was not synced; else the system still has it."""
@@ -137,7 +152,7 @@ class Node:
     def recover(self) -> Recovered:
         """Bring the database to the end of the log; say what a new core must know."""
         self._rebuild()
-        self.up, self.committed = True, 0
+        self.up, self.disk_failed, self.committed = True, False, 0
         return self._recovered()
 
     def _recovered(self) -> Recovered:
@@ -162,7 +177,7 @@ class Node:
         )
 
     def perform(self) -> None:
-        """Carry out the next storage effect."""
+        """Carry out the next storage effect. Raises `StorageError` where a fault of the disk ends the process."""
         effect = self.jobs.popleft()
         allowed = Append | Commit | Abandon | SendLog | SendSnapshot | SealSnapshot | DropLog
         if self.open_group is not None and not isinstance(effect, allowed):
@@ -263,6 +278,7 @@ class Node:
             self.answers.append(SnapshotAbandoned("the log was rewound"))
 
     def _install(self, kept: int) -> Installed | InstallFailed:
+        self._fail_if_due()
         snapshot = self.snapshots[self.incoming[0]]
         assert self.incoming[1] == SNAPSHOT_BYTES
         self.incoming = ("", 0)
@@ -314,6 +330,11 @@ class Node:
         return Execution(tuple(members), tuple(refused), msgspec.msgpack.encode(body) if members else b"")
 
     def _append(self, entries: tuple[LoggedEntry, ...]) -> None:
+        if self.disk_is_full:
+            self.disk_failed = True
+            self.laws.happened["disks full"] += 1
+            raise StorageError("the disk is full")
+        self._fail_if_due()
         for logged in entries:
             if logged.entry.index != len(self.log) + 1:
                 raise LawBroken("the log must continue without a gap")
@@ -321,12 +342,19 @@ class Node:
             self.log.append(logged)
         self.sync()
 
+    def _fail_if_due(self) -> None:
+        if self.sync_fails:
+            self.sync_fails, self.disk_failed = False, True
+            self.laws.happened["syncs failed"] += 1
+            raise StorageError("a sync failed")
+
     def sync(self) -> None:
         """What the log has is on the disk."""
         self.synced = len(self.log)
 
     def save_term(self, term: int, voted_for: str) -> None:
-        """Make term and vote durable."""
+        """Make term and vote durable. Raises `StorageError`."""
+        self._fail_if_due()
         self.laws.saved_term(self.name, term, voted_for)
         self.term = self.synced_term = (term, voted_for)
 
@@ -341,6 +369,7 @@ class Node:
             self.laws.applied(self.name, entry.position, self.data)
 
     def _rewind(self, to: Position) -> None:
+        self._fail_if_due()
         self.laws.happened["rewinds"] += 1
         self._abandon_copy()
         if self.base and to.index < self.base.state.position.index:

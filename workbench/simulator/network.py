@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from workbench.faults.delays import draw_delay_ms
@@ -52,6 +53,10 @@ class Network:
         """Link -> when its last frame comes."""
         self._cut: dict[tuple[str, str], int] = {}
         """Link -> how many cuts break it."""
+        self._off: dict[str, int] = {}
+        """Whoever has no connection -> how many faults took it."""
+        self._connected_ns: dict[str, int] = {}
+        """Whoever ever lost the connection -> when it did so last: what set out before then is lost."""
         self.is_down = False
         self.messages = 0
         self.happened: Counter[str] = Counter()
@@ -72,16 +77,28 @@ class Network:
             if not self._cut[link]:
                 del self._cut[link]
 
+    def disconnect(self, name: str) -> None:
+        """Cut a replica's connection, with all that is on its way to it or from it; `reconnect` as often."""
+        self._off[name] = self._off.get(name, 0) + 1
+        self._connected_ns[name] = self._events.now
+
+    def reconnect(self, name: str) -> None:
+        """Take back one `disconnect`."""
+        self._off[name] -= 1
+        if not self._off[name]:
+            del self._off[name]
+
     def heal(self) -> None:
         """No faults from now on."""
         self._inbound.clear()
         self._cut.clear()
+        self._off.clear()
         self.is_down = False
 
     def send_to_replica(self, source: str, target: str, frame: bytes) -> None:
         """A frame from one replica to another."""
         self.messages += 1
-        if self.is_down or (source, target) in self._cut:
+        if self._is_cut(source, target):
             self.happened["messages cut"] += 1
             return
         faults = self._inbound.get(target)
@@ -101,7 +118,7 @@ class Network:
     def send(self, source: str, target: str, frame: bytes) -> None:
         """A frame between a client and a replica."""
         self.messages += 1
-        if not self.is_down:
+        if not self._is_cut(source, target):
             self._plan(source, target, frame, self._transit())
 
     def _plan(self, source: str, target: str, frame: bytes, transit_ns: int, *, overtakes: bool = False) -> None:
@@ -111,11 +128,19 @@ class Network:
             self.happened["messages overtaking"] += 1
         else:
             due = self._due[link] = max(due, self._due.get(link, 0))
-        self._events.at(due, lambda: self._arrive(source, target, frame))
+        self._events.at(due, partial(self._arrive, source, target, frame, self._events.now))
 
-    def _arrive(self, source: str, target: str, frame: bytes) -> None:
-        if not self.is_down and (source, target) not in self._cut:
-            self._deliver(source, target, frame)
+    def _arrive(self, source: str, target: str, frame: bytes, sent_ns: int) -> None:
+        lost = self._connected_ns
+        if self._is_cut(source, target) or (lost and sent_ns <= max(lost.get(source, 0), lost.get(target, 0))):
+            self.happened["messages cut on their way"] += 1
+            return
+        self._deliver(source, target, frame)
+
+    def _is_cut(self, source: str, target: str) -> bool:
+        if self._off and (source in self._off or target in self._off):
+            return True
+        return self.is_down or (source, target) in self._cut
 
     def _transit(self) -> int:
         low, high = _TRANSIT_MS

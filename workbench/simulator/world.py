@@ -14,6 +14,7 @@ from functools import partial
 from random import Random
 
 from workbench.config import AckPolicy, Limits, Protections, Timing
+from workbench.errors import StorageError
 from workbench.protocol.codec import decode, encode
 from workbench.protocol.effects import (
     Answer,
@@ -87,6 +88,8 @@ class World:
         self.disk_factor: dict[str, float] = {}
         """By how much a replica's storage is slower than it should be."""
         self.clock_ahead_ns: dict[str, int] = {}
+        self._drifts: dict[str, tuple[int, float]] = {}
+        """Replica -> since when its clock runs how fast."""
         self.left: Counter[str] = Counter()
         """Replicas that ended themselves."""
         self._held_back: dict[str, list[Message]] = {}
@@ -143,7 +146,14 @@ class World:
         return Replica(state, self._clock(name), recovered.incoming)
 
     def _clock(self, name: str) -> int:
-        return self.events.now + self.clock_ahead_ns.get(name, 0)
+        now = self.events.now
+        since, rate = self._drifts.get(name, (now, 1.0))
+        return now + self.clock_ahead_ns.get(name, 0) + int((now - since) * (rate - 1.0))
+
+    def let_drift(self, name: str, rate: float) -> None:
+        """Let a replica's clock run `rate` times as fast as it should, from what it shows now."""
+        self.clock_ahead_ns[name] = self._clock(name) - self.events.now
+        self._drifts[name] = (self.events.now, rate)
 
     def _begin_life(self, name: str) -> None:
         self._lives[name] += 1
@@ -159,13 +169,13 @@ class World:
         self.events.after(tick_ns * self.random.random(), tick)
 
     def crash(self, name: str, *, forgets: bool) -> None:
-        """End a replica's process; with `forgets`, its disk loses what was not synced. Of an append that was under way
-        any part may be there."""
+        """End a replica's process; with `forgets`, its disk loses what was not synced. Of what storage was at, any part
+        may be there."""
         node = self.nodes[name]
-        job = node.jobs[0] if name in self._busy and node.jobs else None
-        node.power_off(forgets=forgets)
-        if isinstance(job, Append):
-            node.tear(job.entries[: self.random.randrange(len(job.entries) + 1)])
+        self._end(name, node.jobs[0] if name in self._busy and node.jobs else None, forgets=forgets)
+
+    def _end(self, name: str, under_way: StorageEffect | None, *, forgets: bool) -> None:
+        self.nodes[name].end(self.random, under_way, forgets=forgets)
         self._lives[name] += 1
         self._busy.discard(name)
         self.paused.discard(name)
@@ -255,6 +265,8 @@ class World:
                 self.laws.replied(name, effect.writes, term, node.log, members, downgraded=downgraded)
                 self.laws.read(name, effect.reads, term, node.log)
             self._carry_out(node, effect)
+            if node.disk_failed:
+                return
         if node.core.role is Role.LEADER:
             self.laws.leads(name, state.term, state.log)
         self.laws.received(name, state.log)
@@ -263,7 +275,10 @@ class World:
     def _carry_out(self, node: Node, effect: Effect) -> None:
         match effect:
             case SaveTerm(term, voted_for):
-                node.save_term(term, voted_for)
+                try:
+                    node.save_term(term, voted_for)
+                except StorageError as error:
+                    self._disk_failed(node, None, error)
             case Send(to, message):
                 self._send(node.name, to, message, encode(message))
             case Broadcast(message):
@@ -321,12 +336,24 @@ class World:
         node = self.nodes[name]
         self._busy.discard(name)
         was_copying = node.copying is not None
-        self._note(f"{name} {type(node.jobs[0]).__name__}")
-        node.perform()
+        job = node.jobs[0]
+        self._note(f"{name} {type(job).__name__}")
+        try:
+            node.perform()
+        except StorageError as error:
+            self._disk_failed(node, job, error)
+            return
         if node.copying is not None and not was_copying:
             self._plan_copy(name, life)
         self._answer(name, life)
         self._work(name)
+
+    def _disk_failed(self, node: Node, job: StorageEffect | None, error: StorageError) -> None:
+        """Storage could not do its work, which ends the process, and may only be if a fault wanted it."""
+        if not node.disk_failed:
+            raise error
+        self._note(f"{node.name} ends")
+        self._end(node.name, None if node.disk_is_full else job, forgets=False)
 
     def _plan_copy(self, name: str, life: int) -> None:
         node = self.nodes[name]
