@@ -22,7 +22,10 @@ WORDS_OF_THE_SUBJECT = ("split vote", "PreVote", "lease", "histories", "snapshot
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_a_scenario_gives_what_stands_in_it(path: Path) -> None:
     written = path.read_text(encoding="utf-8")
-    now = replay(written, path.name)
+    try:
+        now = replay(written, path.name)
+    except ScenarioError as error:
+        pytest.fail(str(error), pytrace=False)
     if os.environ.get("REWRITE_SCENARIOS"):
         path.write_text(now, encoding="utf-8")
         return
