@@ -16,8 +16,8 @@ import pytest
 from tests.replica.bench import Bench, config_of
 from tests.replica.memory import folder_in_memory
 from tests.replica.script import Script, check, check_goes_on, make_script, play
-from tests.storage.faulty_files import FaultyFiles, PowerCut
 from workbench.config import LOG_FORMATS
+from workbench.simulator.forgetful_files import FaultyFiles, PowerCut
 
 CASES = 60
 

@@ -9,8 +9,8 @@ from random import Random
 
 import pytest
 
-from tests.storage.faulty_files import FaultyFiles, PowerCut
 from workbench.errors import StorageError
+from workbench.simulator.forgetful_files import FaultyFiles, PowerCut
 from workbench.storage.files import Files, LocalFiles, is_disk_full
 
 

@@ -7,8 +7,8 @@ from random import Random
 
 import pytest
 
-from tests.storage.faulty_files import FaultyFiles, PowerCut
 from workbench.errors import ConfigurationError, LogCorruption
+from workbench.simulator.forgetful_files import FaultyFiles, PowerCut
 from workbench.storage.files import LocalFiles
 from workbench.storage.hard_state import HardState, load, save
 

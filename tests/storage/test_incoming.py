@@ -11,8 +11,8 @@ from zlib import crc32
 import msgspec
 import pytest
 
-from tests.storage.faulty_files import FaultyFiles, PowerCut
 from workbench.protocol.messages import SnapshotChunk
+from workbench.simulator.forgetful_files import FaultyFiles, PowerCut
 from workbench.storage import incoming
 from workbench.storage.files import LocalFiles
 from workbench.storage.incoming import Incoming

@@ -8,8 +8,8 @@ from random import Random
 
 import pytest
 
-from tests.storage.faulty_files import FaultyFiles, PowerCut
 from workbench.errors import ConfigurationError, LogCorruption
+from workbench.simulator.forgetful_files import FaultyFiles, PowerCut
 from workbench.storage.files import Files, LocalFiles
 from workbench.storage.log_reset import RESET_NAME
 from workbench.storage.log_segment import HEADER_BYTES, RECORD_BYTES

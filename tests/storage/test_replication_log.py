@@ -11,8 +11,8 @@ from random import Random
 
 import pytest
 
-from tests.storage.faulty_files import FaultyFiles, PowerCut
 from workbench.errors import ConfigurationError, LogCorruption, StorageError
+from workbench.simulator.forgetful_files import FaultyFiles, PowerCut
 from workbench.storage.files import Files, LocalFiles, is_disk_full
 from workbench.storage.log_segment import HEADER_BYTES, RECORD_BYTES
 from workbench.storage.replication_log import Record, ReplicationLog

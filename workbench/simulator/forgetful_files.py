@@ -1,4 +1,4 @@
-"""A disk that forgets: `Files` whose power can be cut, and whose syncs can fail.
+"""A disk that forgets: `Files` whose power can be cut, whose syncs can fail, and which can be full.
 
 Writes go to real files at once (so that SQLite sees them, as through the page cache), and are remembered for each
 file until it is synced. `power_loss` then leaves what a real disk might: of every unsynced write any sectors, of
@@ -11,6 +11,8 @@ synced by this layer, also for what SQLite has written into it: until then any s
 
 - `power_after(n)`: the n-th operation from now on raises `PowerCut`, and so do all that follow.
 - `fail_sync()`: the next sync fails as fsync does: the pages count as clean from then on but never reach the disk.
+- `is_full`: files of the replication log can grow no more; of what is appended a half is written, as on a real disk.
+- `kill`: the process ends, the machine does not. `power_loss`: the machine ends, too.
 """
 
 from __future__ import annotations
@@ -21,11 +23,19 @@ import shutil
 from pathlib import Path
 from random import Random
 
+from workbench.faults.draws import choose
 from workbench.storage.files import Buffer, LocalFile, LocalFiles, OpenFile
 
 SECTOR_BYTES = 512
 _MAIN_FILE = "database.sqlite"
 _SCRATCH = tuple(_MAIN_FILE + suffix for suffix in ("-wal", "-shm", "-journal"))
+
+
+def tear_scratch(random: Random, directory: Path) -> None:
+    """Do to SQLite's own logs below `directory` what a power loss may: their ends are gone. No connection is open."""
+    for path in sorted(directory.rglob(_MAIN_FILE + "-wal")):
+        if random.random() < 0.7:
+            os.truncate(path, int(random.random() * (path.stat().st_size + 1)))
 
 
 class PowerCut(BaseException):
@@ -53,7 +63,7 @@ class _Content:
 
     def tear(self, random: Random) -> None:
         """Keep what a power loss may leave of the unsynced operations."""
-        keep = random.choice((0.0, 0.5, 0.9, 1.0))
+        keep = choose(random, (0.0, 0.5, 0.9, 1.0))
         for place, data in self.unsynced:
             if data is None:
                 if random.random() < keep:
@@ -101,7 +111,7 @@ class _FaultyFile(LocalFile):
     def _flush(self) -> None:
         self._disk.step()
         if self._disk.sync_fails:
-            self._disk.sync_fails = False
+            self._disk.sync_fails, self._disk.sync_has_failed = False, True
             self._content.unsynced.clear()
             raise OSError(errno.EIO, "Input/output error")
         self._disk.note_foreign_writes(self._path)
@@ -109,10 +119,16 @@ class _FaultyFile(LocalFile):
 
 
 class FaultyFiles(LocalFiles):
+    """The disk of one replica. `shares_main_file`: the replica writes into SQLite's main file itself."""
+
     def __init__(self, *, bytes_max: int = 0, shares_main_file: bool = False) -> None:
         super().__init__(bytes_max=bytes_max)
         self.steps = 0
         self.sync_fails = False
+        """The next sync will fail."""
+        self.sync_has_failed = False
+        """One has, since the last `kill`."""
+        self.is_full = False
         self.opened: list[LocalFile] = []
         self._foreign = _SCRATCH if shares_main_file else (_MAIN_FILE, *_SCRATCH)
         self._shared = _MAIN_FILE if shares_main_file else ""
@@ -122,9 +138,11 @@ class FaultyFiles(LocalFiles):
         self._unsynced_names: dict[Path, list[dict[Path, _Content | None]]] = {}
 
     def power_after(self, operations: int) -> None:
+        """Cut the power after so many more operations."""
         self._cut_at = self.steps + operations
 
     def fail_sync(self) -> None:
+        """Let the next sync fail."""
         self.sync_fails = True
 
     def step(self) -> None:
@@ -132,6 +150,9 @@ class FaultyFiles(LocalFiles):
         if self._cut_at is not None and self.steps >= self._cut_at:
             raise PowerCut
         self.steps += 1
+
+    def room(self, wanted: int) -> int:
+        return wanted // 2 if self.is_full else super().room(wanted)
 
     def content(self, path: Path) -> _Content:
         """What is remembered of the file at `path`; a name that is new is not durable yet."""
@@ -150,21 +171,20 @@ class FaultyFiles(LocalFiles):
         self.opened.clear()
         self._counted.clear()
         self._cut_at = None
-        self.sync_fails = False
+        self.sync_fails = self.sync_has_failed = False
 
     def power_loss(self, random: Random) -> None:
         """Turn the machine off and on: only what was durable, and a random part of the rest, is left."""
+        for path in list(self._names):
+            self.note_foreign_writes(path)
         self.kill()
-        for changes in self._unsynced_names.values():
-            for change in changes[: random.choice((0, len(changes), int(random.random() * (len(changes) + 1))))]:
-                _apply(self._durable_names, change)
+        self._forget_names(random)
         for path in self._names:
             path.unlink(missing_ok=True)
         for path, content in self._durable_names.items():
             content.tear(random)
             path.write_bytes(content.durable)
         self._names = dict(self._durable_names)
-        self._unsynced_names.clear()
 
     def power_loss_into(self, random: Random, old: Path, new: Path) -> None:
         """What a power loss leaves of the directory `old`, as the directory `new`: for processes that still have files
@@ -173,17 +193,20 @@ class FaultyFiles(LocalFiles):
         for path in self._names:
             self.note_foreign_writes(path)
         self.kill()
-        for changes in self._unsynced_names.values():
-            for change in changes[: random.choice((0, len(changes), int(random.random() * (len(changes) + 1))))]:
-                _apply(self._durable_names, change)
+        self._forget_names(random)
         for path in self._names:
             (new / path.relative_to(old)).unlink(missing_ok=True)
         for path, content in self._durable_names.items():
             content.tear(random)
             (new / path.relative_to(old)).write_bytes(content.durable)
-        for path in new.rglob(_MAIN_FILE + "-wal"):
-            if random.random() < 0.7:
-                os.truncate(path, int(random.random() * (path.stat().st_size + 1)))
+        tear_scratch(random, new)
+
+    def _forget_names(self, random: Random) -> None:
+        """Let any beginning of the changes of names that were not synced have reached the disk."""
+        for changes in self._unsynced_names.values():
+            for change in changes[: choose(random, (0, len(changes), int(random.random() * (len(changes) + 1))))]:
+                _apply(self._durable_names, change)
+        self._unsynced_names.clear()
 
     def note_foreign_writes(self, path: Path) -> None:
         """Take note of what SQLite has written into `path`, if it is a main file that this layer syncs."""
