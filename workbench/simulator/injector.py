@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 
@@ -43,6 +44,15 @@ _JOINED_MAX = 3
 Undo = Callable[[], None]
 
 
+@dataclass(slots=True)
+class Struck:
+    """A fault that took effect, and from when to when; `to_ns` is None while it goes on."""
+
+    fault: Fault
+    from_ns: int
+    to_ns: int | None = None
+
+
 class Injector:
     """All faults of one world. `took_effect`: kind -> how often."""
 
@@ -54,6 +64,7 @@ class Injector:
         self._number = 0
         self._is_over = False
         self.took_effect: Counter[str] = Counter()
+        self.struck: list[Struck] = []
 
     def plan(self, schedule: Sequence[Fault]) -> None:
         """Let every fault happen when it is due."""
@@ -63,9 +74,8 @@ class Injector:
     def heal(self) -> None:
         """End everything that goes on, and let nothing begin any more."""
         self._is_over = True
-        undo, self._undo = self._undo, {}
-        for one in undo.values():
-            one()
+        for number in list(self._undo):
+            self._end(number)
         world = self._world
         world.network.heal()
         world.disk_factor.clear()
@@ -85,6 +95,7 @@ class Injector:
         if undo is None:
             return
         self.took_effect[fault.kind] += 1
+        self.struck.append(Struck(fault, self._world.events.now))
         self._number += 1
         number = self._number
         self._undo[number] = undo
@@ -94,6 +105,7 @@ class Injector:
     def _end(self, number: int) -> None:
         undo = self._undo.pop(number, None)
         if undo is not None:
+            self.struck[number - 1].to_ns = self._world.events.now
             undo()
 
     # What a fault does: how it ends, or None where there was nothing to strike.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final, Literal
@@ -19,6 +20,7 @@ from workbench.simulator.injector import Injector
 from workbench.simulator.laws import LawBroken
 from workbench.simulator.world import World, WorldConfig
 
+Watch = Callable[[World, Injector], None]
 Failure = Literal["", "correctness", "liveness", "crash"]
 
 EXIT_CODES: Final[dict[Failure, int]] = {"": 0, "correctness": 1, "liveness": 4, "crash": 5}
@@ -57,8 +59,11 @@ class _NotLive(Exception):
     """The cluster has had time enough."""
 
 
-def simulate(seed: int, *, schedule: Schedule | None = None, safety_ms: float = _SAFETY_MS) -> Simulated:
-    """Let the world of `seed` run, under faults of its own or under `schedule`, and judge it."""
+def simulate(
+    seed: int, *, schedule: Schedule | None = None, safety_ms: float = _SAFETY_MS, watch: Watch | None = None
+) -> Simulated:
+    """Let the world of `seed` run, under faults of its own or under `schedule`, and judge it. `watch` is given the world
+    before anything happens: it may look at it whenever it likes, and touch nothing."""
     began = time.perf_counter()
     random = Random(f"{seed}/world")
     config = _draw(seed, random)
@@ -67,6 +72,8 @@ def simulate(seed: int, *, schedule: Schedule | None = None, safety_ms: float = 
     if schedule is None:
         schedule = random_schedule(random, safety_ms, random.randint(5, 25))
     injector.plan(schedule)
+    if watch is not None:
+        watch(world, injector)
     failure: Failure = ""
     reason = ""
     try:
