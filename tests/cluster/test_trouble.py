@@ -164,7 +164,7 @@ async def test_messages_of_the_wrong_kind_are_dropped_and_counted() -> None:
         messages.ReplyBatch("x", "y"),
         messages.Inspect(1, "nobody"),
         messages.Campaign(1, "nobody"),
-        messages.SetLinks(1, "nobody", 5, {}),
+        messages.SetLinks(1, "nobody", 5),
         messages.LeaderNews(9, "replica-9"),
     ]
     misdirected = messages.Fetch(1, "replica-9", Position(1, 1))

@@ -17,7 +17,7 @@ import secrets
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -51,13 +51,22 @@ class BrokerInfo:
 class Broker:
     """A broker that is ready. Make it with `start`; leave an `async with` block or `stop` it."""
 
-    def __init__(self, url: str, info: BrokerInfo, process: ChildProcess | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        info: BrokerInfo,
+        process: ChildProcess | None,
+        start_again: Callable[[], Awaitable[ChildProcess]] | None = None,
+    ) -> None:
+        """`start_again` starts another process at the same address."""
         self.url = url
         """The address to connect to, password included: not for logs or results."""
         self.info = info
         self.process = process
-        """None for a broker that we did not start."""
-        self._stopping = False
+        """None for a broker that we did not start, and while it is halted."""
+        self._start_again = start_again
+        self._is_wanted = asyncio.Event()
+        self._is_wanted.set()
 
     @classmethod
     async def start(cls, choice: str | None, logs: Path, *, timeout_s: float = 10.0) -> Broker:
@@ -80,18 +89,36 @@ class Broker:
 
     async def stop(self) -> None:
         """End it if it is ours. Not an unexpected end for `ended`."""
-        self._stopping = True
+        self._is_wanted.clear()
         if self.process is not None:
             await self.process.terminate(grace_s=3.0)
 
+    async def halt(self) -> int | None:
+        """End it for a while, as a fault; the exit status, or None where it is not ours or halted already."""
+        process = self.process
+        if process is None or self._start_again is None:
+            return None
+        self._is_wanted.clear()
+        self.process = None
+        return await process.terminate(grace_s=3.0)
+
+    async def restart(self) -> None:
+        """Start it again at the same address after `halt`. Raises `BrokerError`; nothing happens if it runs."""
+        if self.process is None and self._start_again is not None:
+            self.process = await self._start_again()
+            self._is_wanted.set()
+
     async def ended(self) -> BrokerError:
         """Wait until the broker's process ends unexpectedly; return what happened, for someone else to raise."""
-        if self.process is not None:
-            status = await self.process.wait()
-            if not self._stopping:
-                return _end_error(self.info.name, self.process, status)
-        never: asyncio.Future[BrokerError] = asyncio.get_running_loop().create_future()
-        return await never  # it is not ours, or it ended because we wanted it to
+        while True:
+            if (process := self.process) is not None:
+                status = await process.wait()
+                if self._is_wanted.is_set() and process is self.process:
+                    return _end_error(self.info.name, process, status)
+            elif self._start_again is None:
+                never: asyncio.Future[BrokerError] = asyncio.get_running_loop().create_future()
+                return await never  # it is not ours
+            await self._is_wanted.wait()  # it ended because we wanted it to
 
     async def __aenter__(self) -> Self:
         return self
@@ -161,8 +188,9 @@ async def _start_mosquitto(logs: Path, timeout_s: float) -> Broker:
         configuration.write_text(mosquitto_configuration(port))
         return [program, "-c", str(configuration)]
 
-    process, url = await _start_process("mosquitto", command, logs, timeout_s, guarded=True)
-    return Broker(url, BrokerInfo("mosquitto", version, url, mosquitto_settings()), process)
+    broker_program = _Program("mosquitto", command, logs, timeout_s, guarded=True)
+    process, url = await broker_program.start()
+    return Broker(url, BrokerInfo("mosquitto", version, url, mosquitto_settings()), process, broker_program.start_again)
 
 
 async def _start_amqtt(logs: Path, timeout_s: float) -> Broker:
@@ -172,31 +200,61 @@ async def _start_amqtt(logs: Path, timeout_s: float) -> Broker:
     def command(port: int) -> Sequence[str]:
         return python_command("workbench.cluster.embedded_broker", "--port", str(port))
 
-    process, url = await _start_process("amqtt", command, logs, timeout_s, guarded=False)
+    program = _Program("amqtt", command, logs, timeout_s, guarded=False)
+    process, url = await program.start()
     loop = "asyncio" if importlib.util.find_spec("uvloop") is None else "uvloop"
     plugins = ",".join(amqtt_settings(0)["plugins"])
     known = {"set_tcp_nodelay": "true", "event_loop": loop, "plugins": plugins}
-    return Broker(url, BrokerInfo("amqtt", importlib.metadata.version("amqtt"), url, known), process)
+    return Broker(
+        url, BrokerInfo("amqtt", importlib.metadata.version("amqtt"), url, known), process, program.start_again
+    )
 
 
-async def _start_process(
-    name: str, command: Callable[[int], Sequence[str]], logs: Path, timeout_s: float, *, guarded: bool
-) -> tuple[ChildProcess, str]:
-    """Start a broker on a free port. Someone may take the port before the broker does: then try another."""
-    for _ in range(_PORT_ATTEMPTS):
-        port = _free_port()
+class _Program:
+    """How a broker of ours is started: `command` gives its command line for a port."""
+
+    def __init__(
+        self, name: str, command: Callable[[int], Sequence[str]], logs: Path, timeout_s: float, *, guarded: bool
+    ) -> None:
+        self._name = name
+        self._command = command
+        self._log = logs / "broker.log"
+        self._timeout_s = timeout_s
+        self._guarded = guarded
+        self._port = 0
+
+    async def start(self) -> tuple[ChildProcess, str]:
+        """Start it on a free port; its process and URL. Someone may take the port before it does: then try another."""
+        for _ in range(_PORT_ATTEMPTS):
+            self._port = _free_port()
+            with contextlib.suppress(_PortTakenError):
+                return await self._start(), f"mqtt://{HOST}:{self._port}"
+        raise BrokerError(f"{self._name} found no free port on {HOST} in {_PORT_ATTEMPTS} attempts")
+
+    async def start_again(self) -> ChildProcess:
+        """Start it on the port that it had, which connections that end may hold for a moment."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._timeout_s
+        while True:
+            try:
+                return await self._start()
+            except _PortTakenError as error:
+                if loop.time() > give_up_at:
+                    raise BrokerError(f"another program has taken the port {self._port} of {self._name}") from error
+                await asyncio.sleep(_RETRY_S)
+
+    async def _start(self) -> ChildProcess:
         process = await ChildProcess.start(
-            command(port), logs / "broker.log", python_environment(), name=name, guarded=guarded
+            self._command(self._port), self._log, python_environment(), name=self._name, guarded=self._guarded
         )
         try:
-            await _wait_until_ready(process, port, timeout_s)
+            await _wait_until_ready(process, self._port, self._timeout_s)
         except _PortTakenError:
-            continue
+            raise
         except BaseException:
             await process.kill()
             raise
-        return process, f"mqtt://{HOST}:{port}"
-    raise BrokerError(f"{name} found no free port on {HOST} in {_PORT_ATTEMPTS} attempts")
+        return process
 
 
 async def _wait_until_ready(process: ChildProcess, port: int, timeout_s: float) -> None:

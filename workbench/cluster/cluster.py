@@ -105,6 +105,7 @@ class Cluster:
         self._started = replicas
         self._changes = Changes(replicas)
         self._links = LinkFaults(replicas, self.config.follower_delay_ms)
+        self._exit.push_async_callback(self._links.stop)
         connection.known_trouble = replicas.trouble
         self._exit.push_async_callback(replicas.stop)
         await replicas.start_all()
@@ -143,6 +144,16 @@ class Cluster:
     def broker(self) -> BrokerDescription:
         """Name, version, address (without password) and settings of the broker."""
         return self._broker.info
+
+    @property
+    def links(self) -> LinkFaults:
+        """What is wrong between the replicas and with them, for whoever injects faults."""
+        return self._links
+
+    @property
+    def running_broker(self) -> RunningBroker:
+        """The broker, for whoever injects faults."""
+        return self._broker
 
     @property
     def processes(self) -> list[Child]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 
 import msgspec
 
 from workbench import clock
 from workbench.config import ReplicaConfig
-from workbench.errors import ClusterError, CodecError
+from workbench.errors import BrokerError, ClusterError, CodecError
 from workbench.protocol.codec import decode, encode
 from workbench.protocol.effects import (
     Answer,
@@ -33,11 +33,14 @@ from workbench.protocol.messages import (
     AddMember,
     Campaign,
     ClientBatch,
+    Disconnect,
     Inspect,
     Message,
     RemoveMember,
     ReplicaStatus,
     ReplyBatch,
+    SetClock,
+    SetDisk,
     SetLinks,
     TransferLeadership,
     sender_of,
@@ -48,12 +51,13 @@ from workbench.protocol.state import ReplicaState
 from workbench.replica.counters import Counters
 from workbench.replica.storage import ReplicaStorage, StorageAnswer
 from workbench.replica.storage_thread import RunStorage, StorageThread
+from workbench.replica.troubles import Troubles
 from workbench.transport.base import Inbound, Transport
-from workbench.transport.links import Link, Links
 from workbench.transport.topics import Topics
 
 _STALL_MS = 500.0
 """Storage at one thing for longer is reported in the status: a long statement, or a disk that does not answer."""
+_SUBSCRIBE_AGAIN_S = 0.1
 _REPLIES_BYTES_MAX = 16 * 1024 * 1024
 
 _logger = logging.getLogger(__name__)
@@ -62,13 +66,24 @@ _logger = logging.getLogger(__name__)
 class ReplicaDriver:
     """One replica at work. Give `receive` to the transport as its handler, then `start`, then wait for `ended`."""
 
-    def __init__(self, config: ReplicaConfig, run_storage: RunStorage = StorageThread) -> None:
-        """`run_storage` makes what carries out the storage effects, a thread in the real world."""
+    def __init__(
+        self,
+        config: ReplicaConfig,
+        *,
+        open_storage: Callable[[ReplicaConfig, Counters], ReplicaStorage] = ReplicaStorage,
+        run_storage: RunStorage = StorageThread,
+    ) -> None:
+        """`open_storage` opens what is durable; `run_storage` makes what carries out the effects on it, a thread in the
+        real world."""
         self._config = config
+        self._open_storage = open_storage
         self._run_storage = run_storage
         self._topics = Topics(config.cluster_id)
         self._counters = Counters()
-        self._links = Links(Link(delay_ms=config.link_delay_ms))
+        self._troubles = Troubles(config)
+        self._links = self._troubles.links
+        self._links_timer: asyncio.TimerHandle | None = None
+        """Set for when the first of the messages that wait in links is due."""
         self._loop = asyncio.get_running_loop()
         self._inbox: list[Message] = []
         self._log_topic = self._topics.log_of(config.name)
@@ -86,7 +101,8 @@ class ReplicaDriver:
         """Recover from disk, then listen. Raises `StorageError`, `LogCorruption` or `BrokerError`."""
         config = self._config
         self._transport = transport
-        self._storage = ReplicaStorage(config, self._counters)
+        self._storage = self._open_storage(config, self._counters)
+        self._troubles.strike_disk(self._storage.files)
         recovered = self._storage.recover()
         state = ReplicaState.recover(
             name=config.name,
@@ -100,7 +116,7 @@ class ReplicaDriver:
             recovered=recovered,
             observer=config.observer,
         )
-        self._core = Replica(state, clock.now_ns(), recovered.incoming)
+        self._core = Replica(state, self._troubles.now_ns(), recovered.incoming)
         self._thread = self._run_storage(self._storage, answered=self._on_answers, failed=self._fail)
         self._control_topic = self._topics.replica_control(config.name)
         self._members = state.members
@@ -134,6 +150,8 @@ class ReplicaDriver:
                 self._on_control(message)
             else:
                 self._admit(message, len(payload))
+        if not self._links.are_clear:
+            self._take_from_links()
         if self._inbox:
             self._turn()
 
@@ -145,15 +163,26 @@ class ReplicaDriver:
         if not sender or sender == self._config.name:
             self._drop(message, "an inbox")
             return
-        now = clock.now_ns()
-        if self._core.role is Role.LEADER and not self._links.link(sender).is_cut:
-            self._inbox.append(message)  # delays are those of followers
-            return
-        for due in self._links.admit(sender, size, now):
-            if due <= now:
-                self._inbox.append(message)
-            else:
-                self._loop.call_later((due - now) / 1e9, self._arrive, message)
+        if self._links.are_clear:
+            self._inbox.append(message)
+        else:
+            self._links.admit(sender, message, size, clock.now_ns(), leads=self._core.role is Role.LEADER)
+
+    def _take_from_links(self) -> None:
+        """Move what is due from the links to the inbox, and be called again for the next."""
+        if self._links_timer is not None:
+            self._links_timer.cancel()
+            self._links_timer = None
+        self._inbox += self._links.take_due(clock.now_ns())
+        due_ns = self._links.next_due_ns
+        if due_ns is not None:
+            self._links_timer = self._loop.call_later((due_ns - clock.now_ns()) / 1e9, self._on_links_due)
+
+    def _on_links_due(self) -> None:
+        self._links_timer = None
+        self._take_from_links()
+        if self._inbox:
+            self._turn()
 
     def _without_repeated_reads(self, batch: ClientBatch) -> ClientBatch:
         new = tuple(read for read in batch.reads if (read.session, read.request) not in self._reading)
@@ -165,7 +194,7 @@ class ReplicaDriver:
         _logger.warning("dropped a message on %s: %s is not for it", place, type(message).__name__)
 
     def _arrive(self, message: Message) -> None:
-        """A message that comes alone, such as one that a link had held back."""
+        """A message that comes alone."""
         self._inbox.append(message)
         self._turn()
 
@@ -185,7 +214,7 @@ class ReplicaDriver:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(self._config.timing.tick_ms / 1e3)
+            await asyncio.sleep(self._config.timing.tick_ms / 1e3 / self._troubles.clock_rate)
             self._handle(Tick())
 
     # Effects out.
@@ -195,7 +224,7 @@ class ReplicaDriver:
         if self.ended.done():
             return
         try:
-            self._carry_out(self._core.handle(happened, clock.now_ns()))
+            self._carry_out(self._core.handle(happened, self._troubles.now_ns()))
             if not more:
                 self._send_replies()
             if self._core.state.members is not self._members:
@@ -237,7 +266,16 @@ class ReplicaDriver:
         former, self._members = self._members, self._core.state.members
         new = [self._topics.log_of(name) for name in self._members if name not in (*former, self._config.name)]
         if new:
-            self._begin(self._transport.subscribe(*new))
+            self._begin(self._listen(new))
+
+    async def _listen(self, topics: Sequence[str]) -> None:
+        """Subscribe, as often as it takes: the connection to the broker may be lost, and made again."""
+        while True:
+            try:
+                return await self._transport.subscribe(*topics)
+            except BrokerError as error:
+                _logger.info("%s", error)
+                await asyncio.sleep(_SUBSCRIBE_AGAIN_S)
 
     def _publish(self, topic: str, message: Message) -> None:
         self._publish_frame(topic, encode(message))
@@ -275,13 +313,26 @@ class ReplicaDriver:
         match message:
             case Campaign() | AddMember() | RemoveMember() | TransferLeadership():
                 self._arrive(message)
-            case SetLinks(default_ms=default, by_sender_ms=by_sender):
-                self._links.change_all(_link(default), {name: _link(delay) for name, delay in by_sender.items()})
-                self._begin(self._report(message.request, message.reply_to))
+            case SetLinks() | SetDisk() | SetClock() | Disconnect():
+                self._begin(self._report(message.request, message.reply_to, refusal=self._trouble(message)))
             case Inspect(digests=digests):
                 self._begin(self._report(message.request, message.reply_to, digests=digests))
             case _:
                 self._drop(message, "the control topic")
+
+    def _trouble(self, message: SetLinks | SetDisk | SetClock | Disconnect) -> str:
+        """Let something go wrong, or right again; why it cannot be done, or the empty string."""
+        match message:
+            case SetLinks():
+                self._troubles.set_links(message)
+                self._on_links_due()
+            case SetDisk():
+                return self._troubles.set_disk(message)
+            case SetClock():
+                self._troubles.set_clock(message)
+            case Disconnect(for_ms=for_ms):
+                return self._troubles.disconnect(self._transport, for_ms)
+        return ""
 
     async def _report(self, request: int, reply_to: str, *, digests: bool = False, refusal: str = "") -> None:
         taken = await self._thread.digest() if digests else {}
@@ -302,13 +353,14 @@ class ReplicaDriver:
                 **self._counters.as_dict(),
                 **state.counts,
                 **state.milestones.counts(),
+                **self._troubles.counters(),
                 "refused_messages": state.refused_messages,
             },
             digests=taken,
             members=state.members,
             joining=self._core.joining,
             refusal=refusal,
-            notes=state.notes | state.milestones.notes() | storage,
+            notes=state.notes | state.milestones.notes() | storage | self._troubles.notes(),
         )
         self._publish(self._topics.client_inbox(reply_to), status)
 
@@ -327,7 +379,3 @@ class ReplicaDriver:
     def _fail(self, error: BaseException) -> None:
         if not self.ended.done():
             self.ended.set_exception(error)
-
-
-def _link(delay_ms: float) -> Link:
-    return Link(is_cut=True) if delay_ms < 0 else Link(delay_ms=delay_ms)

@@ -92,6 +92,7 @@ class ReplicaStorage:
         self._config = config
         self._counters = counters
         files = LocalFiles(bytes_max=config.limits.disk_bytes_max) if files is None else files
+        self.files = files
         self._disk = ReplicaDisk(config, counters, files)
         self._making = SnapshotMaking(self._disk.snapshots, counters, beside=copies_beside)
         self._open_group = False

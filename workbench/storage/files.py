@@ -27,6 +27,7 @@ from typing import Protocol, TypeAlias
 
 from workbench.errors import StorageError
 from workbench.failpoints import hit
+from workbench.storage.disk_faults import DiskFaults
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -195,7 +196,10 @@ class LocalFile:
 
     def append(self, data: Buffer) -> None:
         self._check_usable()
+        faults = self._files.faults
         room = self._files.room(len(data)) if self._counted else len(data)
+        if faults is not None and self._counted:
+            room = min(room, faults.room(len(data)))
         try:
             with _failing_as_storage_error("append to", self._path):
                 self._write_all(data if room == len(data) else memoryview(data)[:room], self._size)
@@ -203,7 +207,7 @@ class LocalFile:
             if self._counted:
                 self._files.count(self._path, self._size)
         if room < len(data):
-            raise OSError(errno.ENOSPC, "the quota of the replication log is used up", str(self._path))
+            raise OSError(errno.ENOSPC, "the replication log may not grow: its quota is used up", str(self._path))
 
     def truncate(self, size: int) -> None:
         self._check_usable()
@@ -218,7 +222,12 @@ class LocalFile:
         self._check_usable()
         self._files.counters.syncs += 1
         try:
-            self._flush()
+            if (faults := self._files.faults) is None:
+                self._flush()
+            else:
+                with faults.slowing():
+                    faults.before_sync()
+                    self._flush()
         except OSError as error:
             self._failed = True
             raise StorageError(
@@ -237,6 +246,13 @@ class LocalFile:
             raise StorageError(f"{self._path} is not used any more: an earlier sync of it failed")
 
     def _write_all(self, data: Buffer, offset: int) -> None:
+        if (faults := self._files.faults) is None:
+            self._write_through(data, offset)
+        else:
+            with faults.slowing():
+                self._write_through(data, offset)
+
+    def _write_through(self, data: Buffer, offset: int) -> None:
         counters = self._files.counters
         while len(data):
             written = self._write(data, offset)
@@ -267,6 +283,8 @@ class LocalFiles:
     """
 
     def __init__(self, *, bytes_max: int = 0) -> None:
+        self.faults: DiskFaults | None = None
+        """Injected; None as long as nothing is wrong, so that this costs one look."""
         self._counters = Counters()
         self._bytes_max = bytes_max
         self._counted: dict[Path, int] = {}
@@ -333,7 +351,12 @@ class LocalFiles:
         self._counters.directory_syncs += 1
         hit("files.before_directory_sync")
         try:
-            self._flush_directory(directory)
+            if (faults := self.faults) is None:
+                self._flush_directory(directory)
+            else:
+                with faults.slowing():
+                    faults.before_sync()
+                    self._flush_directory(directory)
         except OSError as error:
             if error.errno not in _NO_SUCH_SYNC:  # some network file systems cannot sync a directory at all
                 raise StorageError(f"cannot sync the directory {directory}: {error.strerror or error}") from error

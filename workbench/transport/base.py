@@ -7,7 +7,7 @@ one publisher and topic, or it is lost. Everything that must survive is in the r
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 Inbound: TypeAlias = tuple[str, bytes]
 """(topic, payload)"""
@@ -45,4 +45,23 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """Send what is waiting, within a bound, and disconnect. Does nothing when it is closed."""
+        ...
+
+
+class Link(Transport, Protocol):
+    """A transport that knows whether it is connected."""
+
+    @property
+    def connected(self) -> bool: ...
+
+
+@runtime_checkable
+class CanBeCut(Protocol):
+    """A transport whose connection can be cut on purpose, as a fault."""
+
+    reconnects: int
+    """How often a lost connection was made again."""
+
+    def cut(self, for_s: float) -> None:
+        """Lose the connection, with what is on its way, and do not make it again within `for_s`."""
         ...

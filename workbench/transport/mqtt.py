@@ -71,6 +71,7 @@ class MqttTransport:
         self.identifier = identifier
         self.reconnects = 0
         """How often a lost connection was made again."""
+        self._away_until = 0.0
         self._loop = asyncio.get_running_loop()
         self._on_reconnect = on_reconnect
         self._reconnect_for_s = reconnect_for_s
@@ -131,6 +132,12 @@ class MqttTransport:
     def connected(self) -> bool:
         """False between losing a connection and making it again, and after the end."""
         return self._connection is not None
+
+    def cut(self, for_s: float) -> None:
+        """As `CanBeCut.cut`."""
+        self._away_until = max(self._away_until, self._loop.time() + for_s)
+        if self._connection is not None:
+            self._connection.cut()
 
     async def closed(self) -> None:
         """Wait until the connection is closed, or lost for good.
@@ -204,6 +211,7 @@ class MqttTransport:
 
     async def _connect_again(self) -> MqttConnection:
         """Try with growing pauses, a random part in them so that clients do not come in step."""
+        await asyncio.sleep(max(0.0, self._away_until - self._loop.time()))
         give_up_at = self._loop.time() + self._reconnect_for_s
         pause_s = _RETRY_S_MIN
         while (left_s := give_up_at - self._loop.time()) > 0:

@@ -152,6 +152,13 @@ class MqttConnection:
             raise BrokerError(f"the connection broke: {error.__cause__ or error}") from error
         raise AssertionError("a message was kept in the queue of the MQTT client")
 
+    def cut(self) -> None:
+        """Let the connection break, as if the network had; `lost` will notice."""
+        sock: Any = self._paho.socket()
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
     async def close(self) -> None:
         """Disconnect, whatever state the connection is in. aiomqtt would wait in vain for one that never stood."""
         self._forget_socket()
