@@ -9,7 +9,7 @@ number of rows. A file without its footer was not finished: `read_rows` refuses 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -117,8 +117,9 @@ class OperationRowsWriter:
     `start_ns`: what the host's monotonic clock shows when the load begins, at time 0 of the rows.
     """
 
-    def __init__(self, path: Path | str, *, start_ns: int = 0) -> None:
+    def __init__(self, path: Path | str, *, start_ns: int = 0, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self.path = Path(path)
+        self._now_ns = now_ns
         self.rows = 0
         self._encoder = msgspec.json.Encoder()
         self._file = self.path.open("wb", buffering=1 << 18)
@@ -130,7 +131,7 @@ class OperationRowsWriter:
         """Append one operation. After a pause it can be read at once (`read_new_rows`), in a stream a little later."""
         self._file.write(self._encoder.encode(row) + b"\n")
         self.rows += 1
-        if time.monotonic() >= self._flush_at:
+        if self._now_ns() >= self._flush_at:
             self.flush()
 
     def write_many(self, rows: Iterable[OperationRow]) -> None:
@@ -141,7 +142,7 @@ class OperationRowsWriter:
     def flush(self) -> None:
         """Hand what is buffered to the operating system, so that others can read it and it outlives this process."""
         self._file.flush()
-        self._flush_at = time.monotonic() + _FLUSH_S
+        self._flush_at = self._now_ns() + round(_FLUSH_S * 1e9)
 
     def close(self) -> None:
         """Write the footer and close; further calls do nothing."""

@@ -17,14 +17,14 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, Self, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 
 from workbench.client.outbox import Outbox, Request
 from workbench.errors import BrokerError, CodecError
 from workbench.protocol.codec import decode, encode
 from workbench.protocol.messages import LeaderNews, Message, Outcome, ReadReply, ReplicaStatus, ReplyBatch, WriteReply
 from workbench.protocol.values import Position
-from workbench.transport.base import Handler, Inbound, Transport
+from workbench.transport.base import Handler, Inbound, Link
 from workbench.transport.mqtt import connect_mqtt
 from workbench.transport.topics import Topics
 
@@ -33,13 +33,6 @@ _SILENCE_S = 2.0
 """A replica that did not answer is not asked again for so long, if others can be."""
 
 _logger = logging.getLogger(__name__)
-
-
-class Link(Transport, Protocol):
-    """A transport that knows whether it is connected."""
-
-    @property
-    def connected(self) -> bool: ...
 
 
 Connect: TypeAlias = Callable[[str, Handler], Awaitable[Link]]

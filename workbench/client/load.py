@@ -22,22 +22,24 @@ import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from workbench import clock, config_file
-from workbench.client.connection import ClientConnection
+from workbench.client.connection import ClientConnection, Connect
 from workbench.client.insistent import InsistentConnection
 from workbench.client.own_keys import draw_own_key
-from workbench.client.policies import parse_policy
+from workbench.client.policies import policy_of, split_policies
 from workbench.client.session import Session, SessionOptions
 from workbench.errors import ConfigurationError, DefiniteError, IndefiniteError, LostPosition, WorkbenchError
 from workbench.event_loop import run_in_loop
 from workbench.operation_rows import OperationRow, OperationRowsWriter, Outcome
 from workbench.parent import exit_when_parent_dies
 from workbench.protocol.values import Position, SqlValue
+from workbench.transport.base import Handler, Link
+from workbench.transport.mqtt import connect_mqtt
 from workbench.workloads.single_rows import WORKLOADS, WorkloadName
 
 
@@ -61,6 +63,7 @@ class LoadConfig:
     """Share of the sessions that ask the first leader whatever they hear."""
     value_bytes: int = 100
     read_policy: str = "leader"
+    """Of all sessions; or several with commas between, which the sessions have in turn."""
     seed: int = 1
     timeout_s: float = 10.0
     workload: WorkloadName = "registers"
@@ -95,7 +98,7 @@ class LoadConfig:
             )
         if self.workload not in WORKLOADS:
             raise ConfigurationError(f"unknown workload {self.workload!r}", hint="one of " + ", ".join(WORKLOADS))
-        parse_policy(self.read_policy)
+        split_policies(self.read_policy)
 
     @property
     def readers(self) -> int:
@@ -186,7 +189,8 @@ def _draw_key(load: LoadConfig, rng: random.Random, number: int, *, is_read: boo
 class LoadGenerator:
     """Runs one load on an open connection, passing each finished operation to `writer`.
 
-    `insistent`: the connection of the sessions that insist, if there are any.
+    `insistent`: the connection of the sessions that insist, if there are any. `in_loop`: the event loop's own timers
+    say when an operation is due, which is exact where its time is virtual.
     """
 
     def __init__(
@@ -196,8 +200,11 @@ class LoadGenerator:
         writer: OperationRowsWriter,
         start_ns: int,
         insistent: ClientConnection | None = None,
+        *,
+        in_loop: bool = False,
     ) -> None:
         self._spec = spec
+        self._in_loop = in_loop
         self._load = spec.load
         self._workload = WORKLOADS[spec.load.workload]
         self._connection = connection
@@ -222,7 +229,10 @@ class LoadGenerator:
                 operations = self._closed_loop() if self._load.rate_per_s is None else _drain(queue)
                 group.create_task(self._run_session(number, operations), name=f"session-{number}")
             if self._load.rate_per_s is not None:
-                await asyncio.to_thread(self._dispatch, asyncio.get_running_loop(), queues)
+                if self._in_loop:
+                    await self._dispatch_in_loop(queues)
+                else:
+                    await asyncio.to_thread(self._dispatch, asyncio.get_running_loop(), queues)
 
     def _now_ns(self) -> int:
         return clock.now_ns() - self._start_ns
@@ -254,6 +264,17 @@ class LoadGenerator:
         for queue in queues:
             loop.call_soon_threadsafe(queue.put_nowait, None)
 
+    async def _dispatch_in_loop(self, queues: list[asyncio.Queue[Planned | None]]) -> None:
+        for operation in self._operations:
+            if (ahead_ns := operation.due_ns - self._now_ns()) > 0:
+                await asyncio.sleep(ahead_ns / 1e9)
+            if self._ended(operation.due_ns):
+                break
+            session = session_of(self._load, operation.number, is_read=operation.is_read)
+            queues[session].put_nowait(operation)
+        for queue in queues:
+            queue.put_nowait(None)
+
     async def _closed_loop(self) -> AsyncIterator[Planned]:
         while not self._ended(now_ns := self._now_ns()):
             yield next(self._operations)._replace(due_ns=now_ns)
@@ -263,7 +284,7 @@ class LoadGenerator:
         own_keys: set[SqlValue] = set()
         session = Session(
             self._insistent if load.is_insistent(number) else self._connection,
-            read_policy=load.read_policy,
+            read_policy=policy_of(load.read_policy, number),
             options=SessionOptions(timeout_s=load.timeout_s, retry_s=min(1.0, load.timeout_s)),
             own_keys=own_keys,
             rng=random.Random(f"{load.seed}/{number}"),
@@ -334,20 +355,31 @@ async def _drain(queue: asyncio.Queue[Planned | None]) -> AsyncIterator[Planned]
         yield operation
 
 
-async def _run(spec: LoadSpec) -> None:
+async def generate(
+    spec: LoadSpec, connect: Connect, stop_by: Callable[[Callable[[], None]], None], *, in_loop: bool = False
+) -> None:
+    """Run a load to its end; `stop_by` gets what ends it early. `in_loop` as of `LoadGenerator`."""
     async with contextlib.AsyncExitStack() as stack:
-        connection = await ClientConnection.open(spec.broker_url, spec.cluster_id, spec.members)
+        connection = await ClientConnection.over(connect, spec.cluster_id, spec.members)
         stack.push_async_callback(connection.close)
         connection.leader = spec.leader
         insistent = None
         if spec.load.insistent_fraction:
-            insistent = await InsistentConnection.open(spec.broker_url, spec.cluster_id, (spec.leader,))
+            insistent = await InsistentConnection.over(connect, spec.cluster_id, (spec.leader,))
             stack.push_async_callback(insistent.close)
         start_ns = clock.now_ns()
-        with OperationRowsWriter(spec.rows_path, start_ns=start_ns) as writer:
-            generator = LoadGenerator(spec, connection, writer, start_ns, insistent)
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, generator.stop)
+        with OperationRowsWriter(spec.rows_path, start_ns=start_ns, now_ns=clock.now_ns) as writer:
+            generator = LoadGenerator(spec, connection, writer, start_ns, insistent, in_loop=in_loop)
+            stop_by(generator.stop)
             await generator.run()
+
+
+async def _run(spec: LoadSpec) -> None:
+    async def connect(identifier: str, handler: Handler) -> Link:
+        return await connect_mqtt(spec.broker_url, identifier=identifier, handler=handler)
+
+    loop = asyncio.get_running_loop()
+    await generate(spec, connect, lambda stop: loop.add_signal_handler(signal.SIGTERM, stop))
 
 
 def main(arguments: list[str] | None = None) -> int:

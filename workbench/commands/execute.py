@@ -11,6 +11,7 @@ from workbench.experiments.base import Experiment, Progress
 from workbench.experiments.runner import run_experiment
 
 if TYPE_CHECKING:
+    from workbench.faults.values import World
     from workbench.results import RunFolder
 
 _MEASURING_SHARE = 0.95
@@ -22,6 +23,7 @@ def execute(
     profile: str | None,
     seed: int,
     broker: str | None,
+    world: World | None = None,
     output: Path | None,
     overrides: Mapping[str, object],
     tell: Progress,
@@ -39,6 +41,7 @@ def execute(
             seed=seed,
             overrides=overrides,
             broker=broker,
+            world=world,
             output=output,
             progress=measuring,
         )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from workbench.cluster.hosting import Host
     from workbench.faults.values import World
 P = TypeVar("P")
+WORLDS = ("real", "simulated")
 Row: TypeAlias = dict[str, Any]
 Progress: TypeAlias = Callable[[float, str], None]
 """Told the fraction done, from 0 to 1, and what is being done."""
@@ -101,6 +102,17 @@ class Experiment(Generic[P]):
     def parameter_infos(self) -> tuple[ParameterInfo, ...]:
         """What the command line and the widgets are made from."""
         return parameters_of(self.parameters)
+
+    def choose_world(self, wanted: str | None = None) -> World:
+        """`wanted` if the experiment can run there, its usual world by default. Raises `ConfigurationError`."""
+        if wanted is None:
+            return self.worlds[0]
+        for world in self.worlds:
+            if world == wanted:
+                return world
+        if wanted not in WORLDS:
+            raise ConfigurationError(f"unknown world {wanted!r}", hint=nearest(wanted, WORLDS, "worlds"))
+        raise ConfigurationError(f"{self.name} cannot run in the {wanted} world", hint="only in the " + self.worlds[0])
 
     def resolve(self, profile: str, overrides: Mapping[str, object] | None = None) -> P:
         """The parameters of `profile` with `overrides` (typed values, or text as after `--set`) on top.

@@ -227,5 +227,4 @@ def invariants(loads: Sequence[MeasuredLoad]) -> dict[str, Any]:
         "converged": None if converged.status == "unknown" else converged.status == "valid",
         "lost_acknowledged_writes": None if lost.status == "unknown" else lost.counts["lost_acknowledged_writes"],
         "replica_processes": max((len(load.growth) for load in loads), default=0),
-        "world": "real",
     }

@@ -193,7 +193,6 @@ def _invariants(observed: _Observed, parameters: Parameters, rows: list[Row]) ->
         "lost_acknowledged_writes": counts["lost_acknowledged_writes"] if known else None,
         "lost_acknowledged_writes_in_rollback": counts["accounted_writes"] if known else None,
         "replica_processes": parameters.followers + 1,
-        "world": "real",
     }
 
 
@@ -208,6 +207,7 @@ EXPERIMENT = Experiment(
         "full": {"kills": 20, "rate_per_s": 1_000.0},
     },
     conduct=conduct,
+    worlds=("real", "simulated"),
     claims={
         "every_kill_took_effect": "Each killed leader was gone, and another one led in a newer term.",
         "clients_find_the_new_leader": "After each kill, clients got writes acknowledged by the new leader.",

@@ -325,6 +325,7 @@ EXPERIMENT = Experiment(
         "full": {"before_s": 5.0, "down_s": 20.0, "after_s": 5.0, "rate_per_s": 4_000.0, "sessions": 64},
     },
     conduct=conduct,
+    worlds=("real", "simulated"),
     claims={
         "it_knows_its_position": "After a crash a follower knows the last entry on its disk, and the first one that it "
         "fetches is the next.",

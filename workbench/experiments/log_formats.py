@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from workbench.client.load import LoadConfig
 from workbench.config import LOG_FORMATS, AckPolicy, LogFormatName
@@ -238,7 +238,7 @@ async def _together(
 
 def _outcome(found: _Found, parameters: Parameters) -> Outcome:
     checks = {}
-    held = {"replica_processes": parameters.followers + 1, "world": "real"}
+    held: dict[str, Any] = {"replica_processes": parameters.followers + 1}
     if found.loads:
         checks = {"convergence": convergence_verdict(found.loads), "lost_writes": lost_writes_verdict(found.loads)}
         held = invariants(found.loads)

@@ -308,6 +308,7 @@ EXPERIMENT = Experiment(
         "full": {"database_mb": (20.0, 200.0), "before_s": 5.0, "after_s": 5.0},
     },
     conduct=conduct,
+    worlds=("real", "simulated"),
     claims=CLAIMS,
     minimums=MINIMUMS,
 )

@@ -7,18 +7,21 @@ directory may lie in memory, where fsync costs nothing), and only their logs sta
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.checkers.verdict import Verdict
+from workbench.errors import ConfigurationError
 from workbench.experiments.base import Context, Experiment, Outcome, Progress, silent
 from workbench.experiments.parameters import choose_profile
 
 if TYPE_CHECKING:
+    from workbench.faults.values import World
     from workbench.results import RunFolder, RunWriter
 
 KEPT_SUFFIXES = {".log", ".stderr", ".stdout", ".conf"}
@@ -33,18 +36,22 @@ async def run_experiment(
     seed: int = 1,
     overrides: Mapping[str, object] | None = None,
     broker: str | None = None,
+    world: World | None = None,
     output: Path | None = None,
     progress: Progress = silent,
 ) -> RunFolder:
     """Run `experiment` and return its finished run folder, made under `output` (default: `data/runs`).
 
-    `overrides` are parameters by name, typed or as text. Raises `ConfigurationError` before anything is started or
-    written; any other error after the folder was marked `failed`.
+    `overrides` are parameters by name, typed or as text; `world`: the experiment's first by default. Raises
+    `ConfigurationError` before anything is started or written; any other error after the folder was marked `failed`.
     """
     from workbench.results import RunFolder
 
     profile = choose_profile(profile)
     parameters = experiment.resolve(profile, overrides)
+    world = experiment.choose_world(world)
+    if world == "simulated" and broker is not None:
+        raise ConfigurationError(f"broker {broker!r} in a simulated world", hint="it has a broker of its own")
     writer = RunFolder.create(
         output,
         experiment=experiment.name,
@@ -53,20 +60,35 @@ async def run_experiment(
         parameters=asdict(parameters),
         seed=seed,
         profile=profile,
+        world=world,
     )
     with writer, tempfile.TemporaryDirectory(prefix=".replicas-", dir=writer.path) as directory:
         writer.note(claims=dict(experiment.claims))
         context = Context(directory=Path(directory).resolve(), seed=seed, broker=broker, progress=progress)
         try:
-            outcome = await experiment.conduct(context, parameters)
+            outcome = await _conduct(experiment, world, context, parameters)
         finally:
             keep_logs(context.directory, writer.logs_directory)
             keep_rollbacks(context.directory, writer)
             writer.note(**context.notes)
-        return _finish(experiment, writer, outcome)
+        return _finish(experiment, world, writer, outcome)
 
 
-def _finish(experiment: Experiment[Any], writer: RunWriter, outcome: Outcome) -> RunFolder:
+async def _conduct(experiment: Experiment[Any], world: World, context: Context, parameters: object) -> Outcome:
+    if world == "real":
+        return await experiment.conduct(context, parameters)
+    from workbench.simulator.virtual_host import in_virtual_time
+
+    loop = asyncio.get_running_loop()
+
+    def tell(fraction: float, text: str) -> None:
+        loop.call_soon_threadsafe(context.progress, fraction, text)
+
+    told = replace(context, progress=tell)
+    return await in_virtual_time(context.seed, lambda host: experiment.conduct(replace(told, host=host), parameters))
+
+
+def _finish(experiment: Experiment[Any], world: World, writer: RunWriter, outcome: Outcome) -> RunFolder:
     import pandas as pd
 
     unknown = set(outcome.verdicts) - set(experiment.claims)
@@ -77,8 +99,14 @@ def _finish(experiment: Experiment[Any], writer: RunWriter, outcome: Outcome) ->
         tables={name: pd.DataFrame(list(rows)) for name, rows in outcome.tables.items() if rows},
         verdicts=outcome.verdicts,
         checks=outcome.checks,
-        invariants=outcome.invariants,
+        invariants=_with_place(outcome.invariants, world),
     )
+
+
+def _with_place(invariants: Mapping[str, Any], world: World) -> dict[str, Any]:
+    """Where it took place is an invariant, too. Simulated replicas are no processes."""
+    processes = {"replica_processes": 0} if world == "simulated" and "replica_processes" in invariants else {}
+    return {**invariants, **processes, "world": world}
 
 
 def keep_logs(source: Path, target: Path) -> None:

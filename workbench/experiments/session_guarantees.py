@@ -262,6 +262,7 @@ EXPERIMENT = Experiment(
         "full": {"duration_s": 20.0, "warmup_s": 2.0},
     },
     conduct=conduct,
+    worlds=("real", "simulated"),
     claims=CLAIMS,
     minimums=MINIMUMS,
 )

@@ -233,7 +233,7 @@ def _outcome(cells: list[_Cell], parameters: Parameters) -> Outcome:
             "convergence": Verdict.all({cell.labels["cell"]: _convergence(cell.converged) for cell in cells}),
             **{fault: Verdict.all(verdicts) for fault, verdicts in _faults(cells).items()},
         },
-        invariants=invariants(rows) | {"replica_processes": parameters.followers + 1, "world": "real"},
+        invariants=invariants(rows) | {"replica_processes": parameters.followers + 1},
     )
 
 
@@ -276,6 +276,7 @@ EXPERIMENT = Experiment(
         "full": {"before_s": 2.0, "alone_s": 2.0, "both_s": 10.0, "timeout_s": 5.0},
     },
     conduct=conduct,
+    worlds=("real", "simulated"),
     claims={
         "a_new_leader_takes_over": "While the old leader is away, another one is elected and acknowledges writes.",
         "fencing_stops_the_old_leader": "With fencing no index is acknowledged twice, though clients keep asking the "

@@ -254,6 +254,7 @@ EXPERIMENT = Experiment(
         "full": {"ack": ("async", "quorum", "sync"), "follower_delay_ms": (0.0, 5.0, 10.0, 20.0, 40.0, 80.0)},
     },
     conduct=conduct,
+    worlds=("real", "simulated"),
     claims={
         "async_any_returns_the_past": "With followers delayed, reads of any replica are stale at times under async.",
         "leader_reads_are_fresh": "A read of the leader never misses an acknowledged write.",

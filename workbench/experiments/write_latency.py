@@ -196,6 +196,7 @@ EXPERIMENT = Experiment(
         },
     },
     conduct=conduct,
+    worlds=("real", "simulated"),
     claims={
         "waiting_costs_the_delay": "A write that waits for followers takes at least the delay on the way to them.",
         "async_does_not_wait": "Under async the delay of the followers is not part of a write's latency.",

@@ -10,10 +10,10 @@ end may be missing or torn.
 from __future__ import annotations
 
 import struct
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from workbench import clock
 from workbench.protocol.values import Position
 
 FILE_NAME = "apply-times"
@@ -47,11 +47,11 @@ class ApplyTimes:
 
     def note_applied(self, position: Position) -> None:
         """Everything up to `position` is visible now."""
-        self._file.write(_RECORD.pack(_APPLIED, position.term, position.index, time.monotonic_ns()))
+        self._file.write(_RECORD.pack(_APPLIED, position.term, position.index, clock.now_ns()))
 
     def note_reads(self, reads: int) -> None:
         """So many reads were answered now."""
-        self._file.write(_RECORD.pack(_READ, reads, 0, time.monotonic_ns()))
+        self._file.write(_RECORD.pack(_READ, reads, 0, clock.now_ns()))
 
     def close(self) -> None:
         """Further notes fail."""
