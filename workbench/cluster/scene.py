@@ -79,9 +79,14 @@ class Scene:
         answers = dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
         return {name: ReplicaStatus.from_message(one) for name, one in answers.items() if one is not None}
 
-    async def leader(self) -> ReplicaStatus | None:
-        """Whoever leads, if somebody does."""
-        return leading(list((await self.statuses(self.cluster.names)).values()))
+    async def leader(self, patience_s: float = 0.0) -> ReplicaStatus | None:
+        """Whoever leads, if somebody does within `patience_s`."""
+        deadline = asyncio.get_running_loop().time() + patience_s
+        while True:
+            leader = leading(list((await self.statuses(self.cluster.names)).values()))
+            if leader is not None or asyncio.get_running_loop().time() >= deadline:
+                return leader
+            await asyncio.sleep(_AGAIN_S)
 
     async def targets(self, fault: Fault) -> list[str]:
         """The replicas that a fault means; none when nobody leads or nobody has the name any more."""

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from workbench.cluster.hosting import Child
 from workbench.cluster.links import Wrong
+from workbench.cluster.replicas import last_line
 from workbench.cluster.scene import CanHalt, Scene
 from workbench.errors import WorkbenchError
 from workbench.faults.draws import choose, shuffled
@@ -39,6 +40,8 @@ from workbench.protocol.messages import Disconnect
 
 _TOLD_S = 1.0
 """So long a fault waits at most for its targets to confirm that they know of it; it goes on anyway."""
+_PATIENCE_S = 2.0
+"""For somebody to lead."""
 _CHANGE_S = 30.0
 """For a change of members or of the leader."""
 JOINED_MAX = 3
@@ -221,9 +224,8 @@ class FatalStrike(WrongStrike):
         said = []
         words = "disk is full" if isinstance(self.fault, DiskFull) else "injected"
         for name, process in self._processes.items():
-            lines = process.last_log_lines(1)
-            if (process.returncode or 0) > 0 and lines and words in lines[0]:
-                said.append(f"{name} ended with status {process.returncode}: {lines[0]}")
+            if (process.returncode or 0) > 0 and words in (line := last_line(process)):
+                said.append(f"{name} ended with status {process.returncode}: {line}")
                 if isinstance(self.fault, FailingSync):  # it has failed
                     self.scene.links.end(name, self._numbers[name])
         return "; ".join(said)
@@ -334,7 +336,7 @@ class ChangeStrike(Strike):
 
     async def begin(self) -> bool:
         scene = self.scene
-        leader = await scene.leader()
+        leader = await scene.leader(_PATIENCE_S)
         if leader is None:
             return False
         others = [name for name in leader.members if name != leader.name and name in scene.cluster.names]
