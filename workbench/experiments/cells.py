@@ -74,6 +74,7 @@ async def started_cluster(context: Context, name: str, **options: Any) -> AsyncI
     safe = "".join(letter if letter.isalnum() else "-" for letter in name)
     directory = context.directory / safe
     directory.mkdir(parents=True, exist_ok=True)
+    options.setdefault("seed", cell_seed(context.seed, name))
     config = ClusterConfig(broker=context.broker, directory=directory, **options)
     async with Cluster(config, context.host) as cluster:
         broker = cluster.broker

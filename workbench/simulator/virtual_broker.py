@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from random import Random
 
@@ -57,27 +58,23 @@ class VirtualBroker:
     async def __aexit__(self, *_: object) -> None:
         """Nothing has to end."""
 
-    def stop(self) -> None:
-        """Nobody hears anybody any more, and everybody's connection is lost."""
+    async def halt(self) -> int | None:
+        """Nobody hears anybody any more, and everybody's connection is lost; None when it is down already."""
+        if self._down:
+            return None
         self._down = True
-        for transport in list(self._transports):
-            transport.lose()
+        for transport in sorted(self._transports, key=lambda one: one.identifier):
+            transport.cut(0.0)
+        return 0
 
-    def start_again(self) -> None:
+    async def restart(self) -> None:
         """Connections can be made again."""
         self._down = False
 
     @property
     def is_down(self) -> bool:
-        """Between `stop` and `start_again`."""
+        """Between `halt` and `restart`."""
         return self._down
-
-    def disconnect(self, identifier: str, for_s: float) -> bool:
-        """Break the connection of that name, for so long; whether there was one."""
-        found = [one for one in self._transports if one.identifier == identifier and one.connected]
-        for one in found:
-            one.lose(for_s)
-        return bool(found)
 
     def subscribe(self, transport: VirtualTransport, topic: str) -> None:
         """Deliver what is published from now on."""
@@ -126,15 +123,11 @@ class VirtualTransport:
         self._life = 0
         self._arrived: list[Inbound] = []
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        self._call_at = self._bound(self._loop)
+        self._context = copy_context()
+        """Of whoever connects: whatever arrives is handled by its process."""
 
-    @staticmethod
-    def _bound(loop: asyncio.AbstractEventLoop) -> Callable[..., object]:
-        """`call_at` in the context of whoever connects: whatever arrives is handled by its process."""
-        from contextvars import copy_context
-
-        context = copy_context()
-        return lambda when, callback, *args: loop.call_at(when, callback, *args, context=context)
+    def _call_at(self, when_s: float, callback: Callable[..., object], *args: object) -> None:
+        self._loop.call_at(when_s, callback, *args, context=self._context)
 
     async def subscribe(self, *topics: str) -> None:
         """As `Transport.subscribe`: a way there and back."""
@@ -181,7 +174,7 @@ class VirtualTransport:
                 self._ended.set_exception(error)
                 self._ended.exception()
 
-    def lose(self, for_s: float = 0.0) -> None:
+    def cut(self, for_s: float) -> None:
         """The connection breaks, with what is on its way; it is made again after `for_s`, when the broker is up."""
         if self._closed or not self._connected:
             return

@@ -31,7 +31,7 @@ from workbench.replica.storage import ReplicaStorage
 from workbench.simulator.virtual_broker import VirtualBroker, VirtualTransport
 from workbench.simulator.virtual_loop import VirtualLoop, current_process, run_virtually
 from workbench.simulator.virtual_process import ProcessLogs, VirtualProcess
-from workbench.simulator.virtual_storage import VirtualStorage, open_storage
+from workbench.simulator.virtual_storage import VirtualDisk, VirtualStorage
 from workbench.transport.base import Handler
 
 T = TypeVar("T")
@@ -115,21 +115,21 @@ class _Replica:
         self._config = config
         self._connections = _Connections(broker)
         self._random = random
+        self._disk = VirtualDisk(config)
         self._storage: ReplicaStorage | None = None
         self._is_closed = False
         self.stopped = asyncio.Event()
 
     async def run(self) -> int:
-        driver = ReplicaDriver(
-            self._config, open_storage=self._open, run_storage=partial(VirtualStorage, random=self._random)
-        )
+        run_storage = partial(VirtualStorage, disk=self._disk, random=self._random)
+        driver = ReplicaDriver(self._config, open_storage=self._open, run_storage=run_storage)
         serving = serve(self._config, driver, self._connections.connect, self.stopped)
         status = await exit_code_of(serving, self._config.name)
         self._is_closed = status == 0
         return status
 
     def _open(self, config: ReplicaConfig, counters: Counters) -> ReplicaStorage:
-        self._storage = open_storage(config, counters)
+        self._storage = self._disk.open(config, counters)
         return self._storage
 
     def abandon(self) -> None:

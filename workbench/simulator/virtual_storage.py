@@ -34,10 +34,20 @@ class _UnsyncedFiles(LocalFiles):
         """As `_UnsyncedFile`."""
 
 
-def open_storage(config: ReplicaConfig, counters: Counters) -> ReplicaStorage:
-    """The storage of a replica whose process lives in this one."""
-    files = _UnsyncedFiles(bytes_max=config.limits.disk_bytes_max)
-    return ReplicaStorage(config, counters, files=files, copies_beside=False)
+class VirtualDisk:
+    """The disk of a replica whose process lives in this one."""
+
+    def __init__(self, config: ReplicaConfig) -> None:
+        self._files = _UnsyncedFiles(bytes_max=config.limits.disk_bytes_max)
+
+    def open(self, config: ReplicaConfig, counters: Counters) -> ReplicaStorage:
+        """The storage on it, for `ReplicaDriver`."""
+        return ReplicaStorage(config, counters, files=self._files, copies_beside=False)
+
+    @property
+    def factor(self) -> float:
+        """How many times as long as it should it takes."""
+        return self._files.faults.factor if self._files.faults is not None else 1.0
 
 
 class VirtualStorage:
@@ -49,9 +59,11 @@ class VirtualStorage:
         *,
         answered: Callable[[Sequence[StorageAnswer]], None],
         failed: Callable[[Exception], None],
+        disk: VirtualDisk,
         random: Random,
     ) -> None:
         self._storage = storage
+        self._disk = disk
         self._answered = answered
         self._failed = failed
         self._random = random
@@ -109,7 +121,7 @@ class VirtualStorage:
             return
         self._is_busy, self._began_s = True, self._loop.time()
         takes = SYNC_MS if isinstance(self._jobs[0], Append) else WORK_MS
-        self._loop.call_later(drawn_ms(self._random, takes) / 1e3, self._finish)
+        self._loop.call_later(self._disk.factor * drawn_ms(self._random, takes) / 1e3, self._finish)
 
     def _finish(self) -> None:
         self._is_busy = False
