@@ -139,12 +139,13 @@ class _Replica:
         if storage is None or self._is_closed:
             return
         directory = self._config.directory
-        aside = directory.with_name(f".{directory.name}-gone")
-        directory.rename(aside)
-        shutil.copytree(aside, directory)
+        kept, aside = (directory.with_name(f".{directory.name}-{what}") for what in ("kept", "gone"))
+        shutil.copytree(directory, kept)
+        directory.rename(aside)  # SQLite removes files by their names: there must be none
         with contextlib.suppress(WorkbenchError, OSError):
             storage.close()
         shutil.rmtree(aside, ignore_errors=True)
+        kept.rename(directory)
 
 
 def _context_of(process: VirtualProcess) -> Context:
