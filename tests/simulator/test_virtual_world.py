@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import TypeVar
@@ -49,8 +50,8 @@ def test_whoever_waits_for_a_virtual_world_can_be_interrupted() -> None:
 
     async def forever() -> None:
         try:
-            while True:
-                await asyncio.sleep(1)
+            for second in count():
+                await asyncio.sleep(second)
         finally:
             ended.append("in good order")
 
