@@ -96,12 +96,14 @@ class ExperimentHandle:
         profile: str | None = None,
         seed: int = 1,
         broker: str | None = None,
+        world: str | None = None,
         output: Path | str | None = None,
         progress: Progress | None = None,
         **parameters: object,
     ) -> Run:
-        """Run the experiment on real clusters and return its run; `parameters` are set by name.
+        """Run the experiment and return its run; `parameters` are set by name.
 
+        `world`: `real`, or `simulated` for the same code in virtual time; the experiment's own by default.
         In a notebook its progress is shown below the cell unless `progress` says where else to tell it. Raises
         `ConfigurationError` for a parameter that is unknown or out of range, before anything is started.
         """
@@ -115,6 +117,7 @@ class ExperimentHandle:
             seed=seed,
             overrides=parameters,
             broker=broker,
+            world=self.value.choose_world(world),
             output=_root(output),
             progress=progress or shown or silent,
         )

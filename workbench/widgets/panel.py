@@ -52,6 +52,11 @@ class ExperimentPanel(PlainBox):
         self.seed = ipywidgets.BoundedIntText(
             value=1, min=0, max=2**31 - 1, description="seed", tooltip="seed of every random choice"
         )
+        self.world = ipywidgets.Dropdown(
+            options=list(experiment.worlds),
+            description="world",
+            tooltip="real processes, or virtual time",
+        )
         self.run_button = ipywidgets.Button(
             description="Run", icon="play", button_style="primary", tooltip=f"run {experiment.name}"
         )
@@ -75,7 +80,10 @@ class ExperimentPanel(PlainBox):
         more = ipywidgets.Accordion(children=[ipywidgets.VBox(rows[_SHOWN_FIRST:])])
         more.set_title(0, "More parameters")
         heading = ipywidgets.HTML(f"<b>{self.experiment.question}</b>")
-        how = ipywidgets.HBox([self.profile, self.seed])
+        choices = [self.profile, self.seed]
+        if len(self.experiment.worlds) > 1:
+            choices.append(self.world)
+        how = ipywidgets.HBox(choices)
         buttons = ipywidgets.HBox([self.run_button, self.stop_button, self.progress])
         return [heading, *rows[:_SHOWN_FIRST], more, how, buttons, self.status, self.result, self.details]
 
@@ -115,6 +123,7 @@ class ExperimentPanel(PlainBox):
             profile=self.profile.value,
             seed=self.seed.value,
             overrides=self.parameters,
+            world=self.world.value,
             output=self._output,
             progress=self._tell,
         )
