@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.unit.synthetic_accidental import accidental_failover_run
 from tests.unit.synthetic_failover import failover_run
 from tests.unit.synthetic_folder import Row, write
 from tests.unit.synthetic_followers import follower_crash_run, new_follower_run
@@ -98,4 +99,5 @@ RUNS: dict[str, Callable[..., RunFolder]] = {
     "follower_crash": follower_crash_run,
     "failover": failover_run,
     "split_brain": split_brain_run,
+    "accidental_failover": accidental_failover_run,
 }

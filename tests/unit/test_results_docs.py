@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from tests.unit.histories import history, read, write
+from tests.unit.synthetic_accidental import accidental_failover_run
 from tests.unit.synthetic_failover import failover_run
 from tests.unit.synthetic_followers import follower_crash_run, new_follower_run
 from tests.unit.synthetic_log_formats import log_formats_run
@@ -90,6 +91,7 @@ def test_what_is_explained_of_single_experiments_is_in_their_summaries(tmp_path)
         follower_crash_run,
         failover_run,
         split_brain_run,
+        accidental_failover_run,
     )
     present = {column for run in runs for column in run(tmp_path).summary.columns}
     formats = log_formats_run(tmp_path)

@@ -27,6 +27,7 @@ CHARTED = (
     "follower_crash",
     "failover",
     "split_brain",
+    "accidental_failover",
 )
 """Experiments that have charts; each has a module of its name here, with `draw` and `alt_texts`."""
 

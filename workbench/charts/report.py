@@ -59,6 +59,11 @@ SUMMARY_COLUMNS = {
         "asked_the_old_leader", "acknowledged_by_the_old_leader", "acknowledged_by_the_new_leader",
         "double_acknowledgements", "old_still_leads", "converged", "lost_acknowledged_writes",
     ),
+    "accidental_failover": (
+        "congestion", "election_timeout_ms", "pre_vote", "check_quorum", "observed_timeouts", "false_failovers",
+        "false_failovers_per_min", "elections", "without_leader_share", "lag_ms_p50", "lag_ms_max", "writes_per_s",
+        "writes_per_s_before", "writes_per_s_during", "writes_per_s_after", "indefinite",
+    ),
     "follower_crash": (
         "ack", "position_on_disk", "position_recovered", "first_entry_fetched", "entries_missed", "entries_fetched",
         "entries_sent_twice", "catch_up_ms", "catch_up_entries_per_s", "writes_per_s_before", "writes_per_s_down",

@@ -199,6 +199,16 @@ _LAYOUTS: dict[str, tuple[tuple[Column, _Cell], ...]] = {
         (Column("double", "indices"), _count("double_acknowledgements")),
         (Column("lost", "acknowledged writes"), _figure("lost_acknowledged_writes")),
     ),
+    "accidental_failover": (
+        (Column("congestion", "offered bytes / bandwidth"), _figure("congestion")),
+        (Column("timeout", "ms"), _figure("election_timeout_ms")),
+        (Column("false failovers"), _count("false_failovers")),
+        (Column("a minute"), _figure("false_failovers_per_min")),
+        (Column("nobody leads", "% of the time"), _share("without_leader_share")),
+        (Column("heard late", "ms, median"), _figure("lag_ms_p50")),
+        (Column("writes", "1/s"), _figure("writes_per_s")),
+        (Column("in doubt", "operations"), _count("indefinite")),
+    ),
     "follower_crash": (
         (Column("ack policy", numeric=False), _word("ack")),
         (Column("on disk", "position"), _word("position_on_disk")),

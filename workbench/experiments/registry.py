@@ -18,6 +18,7 @@ _MODULES = {
     "follower_crash": "workbench.experiments.follower_crash",
     "failover": "workbench.experiments.failover",
     "split_brain": "workbench.experiments.split_brain",
+    "accidental_failover": "workbench.experiments.accidental_failover",
 }
 
 
