@@ -205,6 +205,7 @@ def _draw_timeline(run: RunFolder) -> Figure:
         _draw_rates(axes, cell, *(_of(table, str(cell["cell"])) for table in (rates, failovers, events)))
     usual = rates.loc[(rates["kind"] == "write") & (rates["ok_per_s"] > 0), "ok_per_s"]
     panels[0].set_ylim(0, 2.2 * float(usual.median()) if len(usual) else 1)
+    panels[0].set_xlim(left=0)
     panels[-1].set_xlabel("seconds since the load began")
     panels[len(panels) // 2].set_ylabel("acknowledged writes/s")
     reading = (
@@ -287,8 +288,8 @@ def _draw_windows(run: RunFolder) -> Figure:
     axes.tick_params(axis="y", labelcolor=FAINT)
     quiet_axes(axes)
     reading = (
-        "Before: the old leader's last two timeouts. During: nobody leads. After: the new leader's first two. A row: "
-        "election timeout and congestion."
+        "Before: the old leader's last two timeouts. During: nobody leads. After: the new leader's first two, with the "
+        "burst of all that had waited. A row: election timeout and congestion."
     )
     return finish(figure, _windows_finding(cells), run, _conditions(run), reading)
 
