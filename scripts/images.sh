@@ -27,7 +27,7 @@ copy_chart split_brain leaders
 copy_chart session_guarantees violations
 
 mkdir -p data/examples
-for experiment in log_formats write_latency stale_reads session_guarantees new_follower follower_crash failover split_brain accidental_failover; do
+for experiment in log_formats write_latency stale_reads session_guarantees new_follower follower_crash failover split_brain trade_off accidental_failover; do
     run=$(run_of "$experiment" ci)
     rm -rf "data/examples/$experiment" "$run/logs"
     mv "$run" "data/examples/$experiment"

@@ -14,6 +14,7 @@ from tests.unit.synthetic_log_formats import log_formats_run
 from tests.unit.synthetic_runs import stale_reads_run
 from tests.unit.synthetic_sessions import session_guarantees_run
 from tests.unit.synthetic_split_brain import split_brain_run
+from tests.unit.synthetic_trade_off import trade_off_run
 from workbench.checkers import session_guarantees, staleness
 from workbench.metrics import lag, lag_summary, latency_summary, rate_summary
 from workbench.operation_rows import markdown_table
@@ -91,6 +92,7 @@ def test_what_is_explained_of_single_experiments_is_in_their_summaries(tmp_path)
         follower_crash_run,
         failover_run,
         split_brain_run,
+        trade_off_run,
         accidental_failover_run,
     )
     present = {column for run in runs for column in run(tmp_path).summary.columns}

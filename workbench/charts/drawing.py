@@ -28,6 +28,7 @@ CHARTED = (
     "failover",
     "split_brain",
     "accidental_failover",
+    "trade_off",
 )
 """Experiments that have charts; each has a module of its name here, with `draw` and `alt_texts`."""
 

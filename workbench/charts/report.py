@@ -64,6 +64,12 @@ SUMMARY_COLUMNS = {
         "false_failovers_per_min", "elections", "without_leader_share", "lag_ms_p50", "lag_ms_max", "writes_per_s",
         "writes_per_s_before", "writes_per_s_during", "writes_per_s_after", "indefinite",
     ),
+    "trade_off": (
+        "ack", "read_policy", "write_latency_ms_p50", "write_latency_ms_p99", "read_latency_from_send_ms_mean",
+        "leader_share", "stale_rate_acknowledged", "stale_rate", "read_your_writes_violations",
+        "monotonic_reads_violations", "lost_writes_per_failover", "lost_window_ms", "election_ms", "outage_ms",
+        "on_front",
+    ),
     "follower_crash": (
         "ack", "position_on_disk", "position_recovered", "first_entry_fetched", "entries_missed", "entries_fetched",
         "entries_sent_twice", "catch_up_ms", "catch_up_entries_per_s", "writes_per_s_before", "writes_per_s_down",

@@ -19,6 +19,7 @@ _MODULES = {
     "failover": "workbench.experiments.failover",
     "split_brain": "workbench.experiments.split_brain",
     "accidental_failover": "workbench.experiments.accidental_failover",
+    "trade_off": "workbench.experiments.trade_off",
 }
 
 

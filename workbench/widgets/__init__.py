@@ -9,16 +9,18 @@ if TYPE_CHECKING:
     from workbench.widgets.live import LivePanel
     from workbench.widgets.panel import ExperimentPanel
     from workbench.widgets.watching import Watch, read_everywhere, watch
+    from workbench.widgets.weights import WeightsPanel
 
 _HOMES = {
     "ExperimentPanel": "workbench.widgets.panel",
     "LivePanel": "workbench.widgets.live",
     "Watch": "workbench.widgets.watching",
+    "WeightsPanel": "workbench.widgets.weights",
     "read_everywhere": "workbench.widgets.watching",
     "watch": "workbench.widgets.watching",
 }
 
-__all__ = ["ExperimentPanel", "LivePanel", "Watch", "read_everywhere", "watch"]
+__all__ = ["ExperimentPanel", "LivePanel", "Watch", "WeightsPanel", "read_everywhere", "watch"]
 
 
 def __getattr__(name: str) -> Any:
