@@ -41,7 +41,8 @@ from workbench.protocol.messages import (
 from workbench.protocol.roles import Role
 from workbench.protocol.snapshot import SnapshotState
 from workbench.protocol.values import Entry, Position
-from workbench.simulator.memory_disk import CHUNK_BYTES, SNAPSHOT_BYTES, Snapshot
+from workbench.simulator.memory_disk import CHUNK_BYTES, SNAPSHOT_BYTES
+from workbench.simulator.memory_format import Snapshot
 
 SHORT = Limits(retained_log_bytes_max=300, catch_up_bytes_max=200)
 """A dozen entries make a long log."""

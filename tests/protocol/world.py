@@ -36,7 +36,8 @@ from workbench.protocol.snapshot import Recovered
 from workbench.protocol.state import ReplicaState
 from workbench.protocol.values import Statement, Transaction
 from workbench.simulator.laws import Laws
-from workbench.simulator.memory_disk import Node, Snapshot
+from workbench.simulator.memory_disk import Node
+from workbench.simulator.memory_format import Snapshot
 
 CLIENT = "client-1"
 MS = 1_000_000

@@ -21,7 +21,7 @@ from workbench.cluster import strikes
 from workbench.cluster.cluster import Cluster
 from workbench.cluster.scene import REVIVE_S, Scene
 from workbench.cluster.strikes import Strike
-from workbench.errors import ClusterError, WorkbenchError
+from workbench.errors import ClusterError, ConfigurationError, WorkbenchError
 from workbench.faults.schedules import Schedule, check_schedule
 from workbench.faults.values import Fault, as_table
 
@@ -148,6 +148,10 @@ class ClusterInjector:
     # One fault.
 
     async def _strike(self, fault: Fault) -> _Active | None:
+        if fault.kind not in _STRIKES:
+            raise ConfigurationError(
+                f"{fault.kind} cannot be carried out on a cluster", hint="`workbench simulate` does it"
+            )
         strike = _STRIKES[fault.kind](self._scene, fault)
         report = FaultReport(fault, (), self._cluster.now_ns())
         try:

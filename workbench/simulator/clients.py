@@ -6,10 +6,11 @@ one does not lead or does not answer, a new session when the old one was forgott
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
+from workbench.faults.draws import choose, some
 from workbench.protocol.messages import ClientBatch, Outcome, Read, ReadReply, ReplyBatch, WriteReply
 from workbench.protocol.values import Position, Statement, Transaction
 from workbench.simulator.events import Events
@@ -22,6 +23,13 @@ _PATIENCE_MS = 3_000.0
 """Then an operation ends in doubt."""
 _KEYS = "abcdefgh"
 _WRITES = 0.7
+_OF_TWO_STATEMENTS = 0.2
+"""So many of the writes set two keys at once."""
+_STRAY = 0.05
+"""So many of the requests that only a leader answers go to anybody: a client may have old news, and ask a leader that
+was deposed without its noticing."""
+_READS = ("any", "leader", "linearizable", "after_writes", "after_all")
+"""How reads are asked for: the last two wait for what the session has written, or has written or read."""
 
 
 class ClientWorld(Protocol):
@@ -44,13 +52,31 @@ class Operation:
     """One operation of a client, as a history has it."""
 
     session: int
+    sequence: int
+    """0 of a read."""
     kind: str
-    key: str
-    value: object
+    """read or write"""
+    values: dict[str, object]
+    """Key -> what was written there, or read; None: nothing was there, or nothing was returned."""
     invoked_ns: int
+    how: str = ""
+    """How a read was asked for."""
     completed_ns: int = 0
     outcome: str = "info"
     """ok, fail or info."""
+    position: Position = field(default_factory=Position)
+    """Of what was written, or of what was there when it was read."""
+    retries: int = 0
+
+    @property
+    def key(self) -> str:
+        """The first key, and mostly the only one."""
+        return next(iter(self.values))
+
+    @property
+    def value(self) -> object:
+        """What was written or read there."""
+        return self.values[self.key]
 
 
 class Client:
@@ -71,6 +97,8 @@ class Client:
         self._committed = 0
         self._leader = world.names[0]
         self._written = Position()
+        self._seen = Position()
+        """The newest position that was written or read."""
         self._number = 0
         """Of the operations; a timer that belongs to an earlier one does nothing."""
         self._think()
@@ -85,38 +113,41 @@ class Client:
             return
         self._number += 1
         now = self._world.events.now
-        key = self._random.choice(_KEYS)
         if self._random.random() < _WRITES:
             self._sequence += 1
             value = f"{self._session}.{self._sequence}"
-            statement = Statement("set", (key, value))
-            self.open = Transaction(self._session, self._sequence, (statement,), self._born)
-            self.history.append(Operation(self._session, "write", key, value, now))
+            count = 2 if self._random.random() < _OF_TWO_STATEMENTS else 1
+            keys = some(self._random, _KEYS, count)
+            statements = tuple(Statement("set", (key, value)) for key in keys)
+            self.open = Transaction(self._session, self._sequence, statements, self._born)
+            values: dict[str, object] = dict.fromkeys(keys, value)
+            self.history.append(Operation(self._session, self._sequence, "write", values, now))
         else:
-            self.open = self._some_read(key)
-            self.history.append(Operation(self._session, "read", key, None, now))
+            how, key = choose(self._random, _READS), choose(self._random, _KEYS)
+            self.open = self._read(how, key)
+            self.history.append(Operation(self._session, 0, "read", {key: None}, now, how))
         self._send(self._target())
         self._retry_later(self._number, now + int(_PATIENCE_MS * _MS))
 
-    def _some_read(self, key: str) -> Read:
+    def _read(self, how: str, key: str) -> Read:
         self._requests += 1
-        kind = self._random.choice(("any", "leader", "linearizable", "after"))
+        after = {"after_writes": self._written, "after_all": self._seen}
         return Read(
             self._session,
             self._requests,
             Statement("get", (key,)),
-            from_leader=kind == "leader",
-            linearizable=kind == "linearizable",
-            after=self._written if kind == "after" else Position(),
+            from_leader=how == "leader",
+            linearizable=how == "linearizable",
+            after=after.get(how, Position()),
         )
 
     def _target(self) -> str:
         needs_leader = isinstance(self.open, Transaction) or (
             self.open is not None and (self.open.from_leader or self.open.linearizable)
         )
-        if needs_leader and self._leader:
+        if needs_leader and self._leader and self._random.random() >= _STRAY:
             return self._leader
-        return self._random.choice(self._world.names)
+        return choose(self._random, self._world.names)
 
     def _send(self, replica: str) -> None:
         request = self.open
@@ -132,7 +163,8 @@ class Client:
             if self._world.events.now >= until:
                 self._end("info")
                 return
-            self._send(self._random.choice(self._world.names))
+            self.history[-1].retries += 1
+            self._send(choose(self._random, self._world.names))
             self._retry_later(number, until)
 
         self._world.events.after(_RETRY_MS * _MS, retry)
@@ -160,7 +192,9 @@ class Client:
     def _on_write(self, reply: WriteReply) -> None:
         match reply.outcome:
             case Outcome.OK:
+                self.history[-1].position = reply.position
                 self._written = max(self._written, reply.position)
+                self._seen = max(self._seen, reply.position)
                 self._end("ok")
             case Outcome.NOT_LEADER:
                 pass  # the timer asks another one
@@ -174,10 +208,13 @@ class Client:
 
     def _on_read(self, reply: ReadReply) -> None:
         if reply.outcome is Outcome.OK:
-            self.history[-1].value = reply.rows[0][0] if reply.rows else None
+            operation = self.history[-1]
+            operation.values = dict.fromkeys(operation.values, reply.rows[0][0] if reply.rows else None)
+            operation.position = reply.position
+            self._seen = max(self._seen, reply.position)
             self._end("ok")
         elif reply.outcome in {Outcome.REFUSED, Outcome.LOST_POSITION}:
-            self._written = Position()
+            self._written = self._seen = Position()  # what the session had seen is gone
             self._end("fail")
 
     def _end(self, outcome: str) -> None:

@@ -63,7 +63,7 @@ class Laws:
         self.leases = leases
         self._ack = ack
         self._level = ack.level
-        self._survives = (
+        self.survives = (
             elected
             and not downgrades
             and ack.level != "received"
@@ -242,7 +242,7 @@ class Laws:
                 raise LawBroken(f"law 4: acknowledged with {len(holders)} of {needed} followers")
             self._acknowledged_in[term] = max(self._acknowledged_in[term], due.index)
             self._check_authority(term)
-            if self._survives:
+            if self.survives:
                 self.acknowledged = max(self.acknowledged, reply.position)
                 first = self._first_replies.setdefault((reply.session, reply.sequence), reply)
                 self.happened["retries"] += first is not reply

@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
 
-import msgspec
-
 from workbench.errors import StorageError
 from workbench.faults.draws import below
 from workbench.protocol.effects import (
@@ -53,25 +51,16 @@ from workbench.protocol.inputs import (
 )
 from workbench.protocol.ledger import Ledger
 from workbench.protocol.messages import EntryPiece, Read, SnapshotChunk
-from workbench.protocol.outcomes import Execution, QueryResult, Refused
+from workbench.protocol.outcomes import Execution, QueryResult
 from workbench.protocol.replica import Replica
-from workbench.protocol.snapshot import Recovered, SnapshotState
-from workbench.protocol.values import Entry, LoggedEntry, Member, Position, StatementResult, Transaction
+from workbench.protocol.snapshot import Recovered
+from workbench.protocol.values import Entry, LoggedEntry, Position, Transaction
 from workbench.simulator.laws import START, LawBroken, Laws, changes
+from workbench.simulator.memory_format import Snapshot, execute
 
 CHUNK_BYTES = 8
 SNAPSHOT_BYTES = 20
 """What travels of a snapshot: bytes without meaning, enough for a few pieces."""
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A database as of one position, what the core says of it, and the log that it stands for."""
-
-    name: str
-    state: SnapshotState
-    data: dict[str, object]
-    covered: list[LoggedEntry]
 
 
 @dataclass
@@ -314,20 +303,9 @@ class Node:
         return Installed(self._recovered())
 
     def _execute(self, group: Iterable[Transaction]) -> Execution:
-        data = dict(self.data)
-        members, refused, body = [], [], []
-        for transaction in group:
-            (statement,) = transaction.statements
-            if statement.sql == "set":
-                key, value = statement.parameters
-                data[str(key)] = value
-                body.append((key, value))
-                members.append(Member(transaction.session, transaction.sequence, (StatementResult(1),)))
-            else:
-                reason = f"no such verb: {statement.sql}"
-                refused.append(Refused(transaction.session, transaction.sequence, reason))
-        self.open_group = data if members else None
-        return Execution(tuple(members), tuple(refused), msgspec.msgpack.encode(body) if members else b"")
+        execution, data = execute(self.data, group)
+        self.open_group = data if execution.members else None
+        return execution
 
     def _append(self, entries: tuple[LoggedEntry, ...]) -> None:
         if self.disk_is_full:

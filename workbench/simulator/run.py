@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from workbench.config import AckPolicy, Limits, Protections, Timing
+from workbench.faults.draws import between, choose
 from workbench.faults.schedules import Schedule, random_schedule
 from workbench.simulator.injector import Injector
+from workbench.simulator.judging import judge
 from workbench.simulator.laws import LawBroken
 from workbench.simulator.world import World, WorldConfig
 
@@ -37,11 +39,12 @@ _SMALL = Limits(
 _SAFETY_MS = 10_000.0
 _LIVENESS_MS = 60_000.0
 _STEP_MS = 500.0
+_LAW_CHARACTERS_MAX = 30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Simulated:
-    """What one seed came to. `faults`: kind -> how many took effect."""
+    """What one seed came to. `faults`: kind -> how many took effect; `schedule`: those that were planned."""
 
     seed: int
     failure: Failure = ""
@@ -49,10 +52,23 @@ class Simulated:
     trace_hash: str = ""
     messages: int = 0
     entries: int = 0
+    schedule: Schedule = ()
     faults: Counter[str] = field(default_factory=Counter)
     happened: Counter[str] = field(default_factory=Counter)
     simulated_s: float = 0.0
     wall_s: float = 0.0
+
+    @property
+    def law(self) -> str:
+        """What was broken, in a word or two: `law 6`, `history`; of a crash the class of the error."""
+        head, colon, _ = self.reason.partition(":")
+        if self.failure == "liveness":
+            return self.reason.partition(" within ")[0]
+        return head if colon and len(head) <= _LAW_CHARACTERS_MAX else "contract" if self.failure else ""
+
+    def fails_like(self, other: Simulated) -> bool:
+        """Whether the same was broken in the same way."""
+        return (self.failure, self.law) == (other.failure, other.law)
 
 
 class _NotLive(Exception):
@@ -60,23 +76,32 @@ class _NotLive(Exception):
 
 
 def simulate(
-    seed: int, *, schedule: Schedule | None = None, safety_ms: float = _SAFETY_MS, watch: Watch | None = None
+    seed: int,
+    *,
+    schedule: Schedule | None = None,
+    safety_ms: float = _SAFETY_MS,
+    watch: Watch | None = None,
 ) -> Simulated:
-    """Let the world of `seed` run, under faults of its own or under `schedule`, and judge it. `watch` is given the world
-    before anything happens: it may look at it whenever it likes, and touch nothing."""
+    """Let the world of `seed` run, under faults of its own or under `schedule`, and judge it.
+
+    `watch` is given the world before anything happens: it may look at it whenever it likes, and touch nothing.
+    """
     began = time.perf_counter()
     random = Random(f"{seed}/world")
     config = _draw(seed, random)
-    world = World(config)
-    injector = Injector(world, Random(f"{seed}/faults"))
     if schedule is None:
-        schedule = random_schedule(random, safety_ms, random.randint(5, 25))
-    injector.plan(schedule)
-    if watch is not None:
-        watch(world, injector)
+        schedule = random_schedule(random, safety_ms, between(random, 5, 25))
+    world: World | None = None
+    took_effect: Counter[str] = Counter()
     failure: Failure = ""
     reason = ""
     try:
+        world = World(config)
+        injector = Injector(world, Random(f"{seed}/faults"))
+        took_effect = injector.took_effect
+        injector.plan(schedule)
+        if watch is not None:
+            watch(world, injector)
         world.run_for(safety_ms)
         injector.heal()
         _come_right(world)
@@ -87,27 +112,35 @@ def simulate(
         failure, reason = "liveness", str(stuck)
     except Exception as error:  # noqa: BLE001  whatever it is, it is what the seed has found
         failure, reason = "crash", f"{type(error).__name__}: {' '.join(str(error).split())}"
+    seen = _seen(world) if world is not None else {}
     return Simulated(
         seed=seed,
         failure=failure,
         reason=reason,
-        trace_hash=world.trace_hash,
-        messages=world.network.messages,
-        entries=world.laws.happened["memory entries"],
-        faults=injector.took_effect,
-        happened=world.laws.happened + world.network.happened,
-        simulated_s=world.events.now / 1e9,
+        schedule=schedule,
+        faults=took_effect,
         wall_s=time.perf_counter() - began,
+        **seen,
     )
 
 
+def _seen(world: World) -> dict[str, Any]:
+    return {
+        "trace_hash": world.trace_hash,
+        "messages": world.network.messages,
+        "entries": world.laws.happened["memory entries"],
+        "happened": world.laws.happened + world.network.happened,
+        "simulated_s": world.events.now / 1e9,
+    }
+
+
 def _draw(seed: int, random: Random) -> WorldConfig:
-    ack = AckPolicy.parse(random.choice(_POLICIES))
-    downgrade_ms = random.choice((0.0, 200.0)) if ack.who == "semi_sync" else 0.0
+    ack = AckPolicy.parse(choose(random, _POLICIES))
+    downgrade_ms = choose(random, (0.0, 200.0)) if ack.who == "semi_sync" else 0.0
     return WorldConfig(
         seed=seed,
-        followers=random.choice((2, 2, 4)),
-        clients=random.choice((2, 4, 8)),
+        followers=choose(random, (2, 2, 4)),
+        clients=choose(random, (2, 4, 8)),
         ack=ack,
         limits=_SMALL if random.random() < 0.5 else replace(_SMALL, retained_log_bytes_max=1 << 26, sessions_max=1_000),
         timing=Timing(downgrade_ms=downgrade_ms, ack_timeout_ms=1_500, session_expiry_ms=8_000),
@@ -160,6 +193,8 @@ def _judge_end(world: World) -> None:
     for name, node in world.nodes.items():
         world.laws.dropped_are_kept(name, node.log, node.rollback)
     world.laws.committed_survived(leader.log)
+    histories = {name: client.history for name, client in world.clients.items()}
+    world.laws.happened += judge(histories, leader.log, survives=world.laws.survives)
 
 
 def describe(world: World) -> str:

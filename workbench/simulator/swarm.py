@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -14,10 +11,10 @@ from functools import partial
 from multiprocessing import get_context
 
 from workbench.faults.schedules import Schedule
-from workbench.parent import EXIT_CODE_ORPHANED
 from workbench.simulator.run import EXIT_CODES, Simulated, simulate
-
-_CHECK_PARENT_S = 0.5
+from workbench.simulator.shrinking import shrink_failure
+from workbench.simulator.worker import begin
+from workbench.simulator.zoo import Bug
 
 
 @dataclass(slots=True)
@@ -30,10 +27,13 @@ class Swarm:
     simulated_s: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
     failed: list[Simulated] = field(default_factory=list)
+    trace_hash: str = ""
+    """Of the seed that came last."""
 
     def add(self, one: Simulated) -> None:
         """Count another seed."""
         self.seeds += 1
+        self.trace_hash = one.trace_hash
         self.messages += one.messages
         self.entries += one.entries
         self.simulated_s += one.simulated_s
@@ -50,31 +50,44 @@ class Swarm:
         return EXIT_CODES[worst]  # type: ignore[index]
 
 
-def run_seeds(seeds: Sequence[int], *, schedule: Schedule | None = None, workers: int = 0) -> Iterator[Simulated]:
-    """Simulate every seed, on `workers` processes (0: one for each core), in the order in which they end."""
+def run_seeds(
+    seeds: Sequence[int],
+    *,
+    schedule: Schedule | None = None,
+    workers: int = 0,
+    bug: Bug | None = None,
+) -> Iterator[Simulated]:
+    """Simulate every seed, on `workers` processes (0: one for each core), in the order in which they end.
+
+    With a planted `bug`, which takes a process of its own, in the order of the seeds.
+    """
+    one = partial(simulate, schedule=schedule)
     workers = min(workers or os.cpu_count() or 1, len(seeds))
-    if workers <= 1:
-        yield from (simulate(seed, schedule=schedule) for seed in seeds)
+    if workers <= 1 and bug is None:
+        yield from map(one, seeds)
         return
-    executor = ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_begin_worker, initargs=(os.getpid(),)
-    )
+    executor = _executor(workers, bug)
     try:
-        futures = [executor.submit(partial(simulate, seed, schedule=schedule)) for seed in seeds]
-        for future in as_completed(futures):
+        futures = [executor.submit(one, seed) for seed in seeds]
+        for future in futures if bug is not None else as_completed(futures):
             yield future.result()
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin_worker(parent_id: int) -> None:
-    """Ctrl-C is for the process that waits; it lets a seed that has begun come to its end. When that process is gone,
-    however it ended, so is this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_watch, args=(parent_id,), name="watch-parent", daemon=True).start()
+def shrink_all(failed: Sequence[Simulated], *, bug: Bug | None = None) -> Iterator[tuple[Simulated, Schedule]]:
+    """Each failure with a smaller schedule that leads to the same one."""
+    executor = _executor(min(os.cpu_count() or 1, len(failed)), bug)
+    try:
+        futures = [executor.submit(shrink_failure, one) for one in failed]
+        for one, future in zip(failed, futures, strict=True):
+            yield one, future.result()
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _watch(parent_id: int) -> None:
-    while os.getppid() == parent_id:
-        time.sleep(_CHECK_PARENT_S)
-    os._exit(EXIT_CODE_ORPHANED)
+def _executor(workers: int, bug: Bug | None) -> ProcessPoolExecutor:
+    patch = bug.patch if bug is not None else None
+    return ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=begin, initargs=(os.getpid(), patch)
+    )

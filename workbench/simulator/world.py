@@ -38,7 +38,8 @@ from workbench.protocol.state import ReplicaState
 from workbench.simulator.clients import Client
 from workbench.simulator.events import Events
 from workbench.simulator.laws import LawBroken, Laws
-from workbench.simulator.memory_disk import Node, Snapshot
+from workbench.simulator.memory_disk import Node
+from workbench.simulator.memory_format import Snapshot
 from workbench.simulator.network import Network
 
 _MS = 1_000_000
@@ -60,8 +61,6 @@ class WorldConfig:
     limits: Limits
     timing: Timing
     protections: Protections
-    log_format: str = "memory"
-    """`memory`: a dictionary and lists of assignments; else one of `LOG_FORMATS`, on real databases."""
 
 
 class World:
