@@ -110,7 +110,16 @@ def read_operations(path: Path | str, functions: Collection[str] | None = FUNCTI
 
     Raises `HistoryError` with the line that is wrong.
     """
-    return placed_operations(list(read_pairs(path, functions)))
+    reader = _Reader(str(path), functions)
+    try:
+        with Path(path).open("rb") as file:  # lines in the order of their times are the places: no event is kept
+            operations = [_operation(pair, pair.line - 1, pair.end_line - 1) for pair in reader.read(file)]
+    except OSError as error:
+        raise HistoryError(f"cannot read the history {path}: {error.strerror}") from error
+    if not reader.in_order:
+        return placed_operations(list(read_pairs(path, functions)))
+    operations.sort(key=lambda operation: operation.begin)
+    return operations
 
 
 def placed_operations(pairs: list[Pair]) -> list[Operation]:
@@ -119,12 +128,12 @@ def placed_operations(pairs: list[Pair]) -> list[Operation]:
     moments += [(pair.end.time_ns, pair.end_line) for pair in pairs if pair.end is not None]
     moments.sort()
     places = {line: place for place, (_, line) in enumerate(moments)}
-    operations = [_operation(pair, places) for pair in pairs]
+    operations = [_operation(pair, places[pair.line], places.get(pair.end_line, OPEN)) for pair in pairs]
     operations.sort(key=lambda operation: operation.begin)
     return operations
 
 
-def _operation(pair: Pair, places: dict[int, int]) -> Operation:
+def _operation(pair: Pair, begin: int, place_of_end: int) -> Operation:
     start, end = pair.invocation, pair.end
     outcome = "info" if end is None or end.type == "invoke" else end.type
     expected, value = start.value if start.f == "cas" else (None, start.value)
@@ -142,8 +151,8 @@ def _operation(pair: Pair, places: dict[int, int]) -> Operation:
         expected=expected,
         matched=matched,
         outcome=outcome,
-        begin=places[pair.line],
-        end=OPEN if end is None or outcome == "info" else places[pair.end_line],
+        begin=begin,
+        end=OPEN if end is None or outcome == "info" else place_of_end,
         invoked_ns=start.time_ns,
         completed_ns=end.time_ns if end is not None else None,
         session=start.process if start.session is None else start.session,
@@ -163,6 +172,8 @@ class _Reader:
         self.name = name
         self.functions = functions
         self.line = 0
+        self.in_order = True
+        """Whether all lines so far are events, in the order of their times."""
         self.open: dict[int, tuple[Event, int]] = {}
         self.in_doubt: set[int] = set()
         self.operations: set[int] = set()
@@ -170,14 +181,19 @@ class _Reader:
 
     def read(self, lines: Iterable[bytes]) -> Iterator[Pair]:
         decode = msgspec.json.Decoder(Event).decode
+        latest = -TIME_MAX
         for self.line, line in enumerate(lines, start=1):
             if not line.strip():
+                self.in_order = False
                 continue
             try:
                 event = decode(line)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 raise self.wrong(f"not an event: {error}") from error
             self.check(event)
+            if event.time_ns < latest:
+                self.in_order = False
+            latest = event.time_ns
             if event.type == "invoke":
                 self.invoke(event)
             else:
@@ -191,9 +207,16 @@ class _Reader:
             raise self.wrong(f"f is {event.f!r}", hint=f"this history holds {', '.join(self.functions)}")
         if abs(event.time_ns) > TIME_MAX:
             raise self.wrong(f"time_ns is {event.time_ns}", hint="it must be within 2**62 ns of 0")
-        numbers = (event.term, event.index, event.member, event.sequence, event.identifier)
-        others = (event.process, event.session or 0, event.operation or 0)
-        if min(numbers) < 0 or max(*numbers, *others) >= _INT64 or min(others) < -_INT64:
+        if not (
+            -_INT64 <= event.process < _INT64
+            and 0 <= event.term < _INT64
+            and 0 <= event.index < _INT64
+            and 0 <= event.member < _INT64
+            and 0 <= event.sequence < _INT64
+            and 0 <= event.identifier < _INT64
+            and -_INT64 <= (event.session or 0) < _INT64
+            and -_INT64 <= (event.operation or 0) < _INT64
+        ):
             raise self.wrong("a number out of range", hint="64 bits; positions and sequences are not negative")
         if event.result is not None and (event.f != "cas" or event.type != "ok"):
             raise self.wrong(f"a result of {event.f} {event.type}", hint="only a cas that is ok has a result")

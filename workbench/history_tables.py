@@ -1,7 +1,7 @@
 """Between histories and DataFrames: the table of operations, the tidy frame of any history, Parquet.
 
 - The *table of operations* (`workbench.history`): reads and writes of integers. `write_history` and `read_history` turn
-  it into JSON Lines and back, `coded_table` makes one of any history, with a number in place of each value.
+  it into JSON Lines and back; `history_columns` makes one of any history, with a number in place of each value.
 - The *tidy frame*: one row an operation of any history, values as JSON text, so that a column has one type and Parquet
   can hold it: `to_frame` and `from_frame`.
 
@@ -11,8 +11,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,8 +21,9 @@ import pandas as pd
 
 from workbench.errors import HistoryError
 from workbench.history import SCHEMA, complete_columns, operations_frame, validate_operations
+from workbench.history_columns import Coded, coded_table, read_coded
 from workbench.history_events import Event, Pair, placed_operations, read_operations, read_pairs, write_events
-from workbench.history_operations import Operation, token, told
+from workbench.history_operations import Operation, told
 from workbench.operation_rows import OperationRow
 
 FRAME: Final[dict[str, str]] = {
@@ -34,67 +35,69 @@ FRAME: Final[dict[str, str]] = {
 """Column -> type of the tidy frame; `value` and `expected` are JSON text."""
 
 
-@dataclass(frozen=True, slots=True)
-class Coded:
-    """A table of operations made of any history: `values[code]` is the value that a number stands for.
-
-    A cas that matched became a read of what it expected and a write of what it set, at the same time; `numbers` maps
-    the added read to the cas. One that did not match says only what the key was not, and is left out.
-    """
-
-    table: pd.DataFrame
-    values: Mapping[int, Any] = field(default_factory=dict)
-    numbers: Mapping[int, int] = field(default_factory=dict)
-
-    def value(self, code: Any) -> Any:
-        """What stood in the history in place of `code`."""
-        return self.values.get(code, code)
-
-    def number(self, number: int) -> int:
-        """The operation of the history that row `number` was made of."""
-        return self.numbers.get(number, number)
-
-    def labels(self) -> dict[int, str]:
-        """Code -> value as a sentence shows it; empty if codes are the values."""
-        return {code: told(value) for code, value in self.values.items()}
-
-
-@dataclass(frozen=True, slots=True)
 class History:
-    """A history from anywhere. `table` is None unless it came as a table of operations."""
+    """A history from anywhere; its operations are made when they are asked for, since not every checker needs them."""
 
-    name: str
-    operations: list[Operation] = field(repr=False)
-    table: pd.DataFrame | None = field(default=None, repr=False)
-    faults: pd.DataFrame | None = field(default=None, repr=False)
-    """Of a run folder: its table of events (`cell`, `at_ms`, `event`, `replica`, `detail`)."""
+    def __init__(
+        self,
+        name: str,
+        operations: Callable[[], list[Operation]],
+        coded: Callable[[], Coded] | None = None,
+        faults: pd.DataFrame | None = None,
+        rollbacks: Sequence[Path] = (),
+    ) -> None:
+        self.name = name
+        self.faults = faults
+        """Of a run folder: its table of events (`cell`, `at_ms`, `event`, `replica`, `detail`)."""
+        self.rollbacks = tuple(rollbacks)
+        """Of a run folder: the files in which rewinds wrote what they dropped."""
+        self._operations = operations
+        self._coded = coded
 
+    @cached_property
+    def operations(self) -> list[Operation]:
+        """The operations in the order of their invocation. Raises `HistoryError` with the line that is wrong."""
+        return self._operations()
+
+    @cached_property
     def coded(self) -> Coded:
-        return Coded(self.table) if self.table is not None else coded_table(self.operations)
+        """The same as a table of operations. Raises `HistoryError` with the line that is wrong."""
+        return coded_table(self.operations) if self._coded is None else self._coded()
+
+    def __len__(self) -> int:
+        return len(self.operations) if "operations" in self.__dict__ else self.coded.operations
 
 
 def open_history(path: Path | str) -> History:
-    """Read JSON Lines, Parquet or a run folder. Raises `HistoryError`, of a bad line with its number."""
+    """JSON Lines, Parquet or a run folder. Raises `HistoryError` for what is none of them; a bad line is found when the
+    history is read, which is when something of it is asked for."""
     path = Path(path)
     if path.is_dir():
         events = path / "tables" / "events.parquet"
         if not (path / "operations.parquet").exists():
             raise HistoryError(f"{path} has no operations.parquet", hint="a history is a file, or a run folder")
-        return _of_parquet(path / "operations.parquet", pd.read_parquet(events) if events.exists() else None)
+        faults = _read_parquet(events) if events.exists() else None
+        return _of_parquet(path / "operations.parquet", faults, sorted(path.glob("rollback/**/*.jsonl")))
     if path.suffix == ".parquet":
-        return _of_parquet(path, None)
-    return History(str(path), read_operations(path))
+        return _of_parquet(path)
+    return History(str(path), lambda: read_operations(path), lambda: read_coded(path))
 
 
-def _of_parquet(path: Path, faults: pd.DataFrame | None) -> History:
+def _of_parquet(path: Path, faults: pd.DataFrame | None = None, rollbacks: Sequence[Path] = ()) -> History:
+    frame = _read_parquet(path)
+    if "f" in frame.columns:
+        operations = from_frame(frame)
+        return History(str(path), lambda: operations, None, faults, rollbacks)
+    table = validate_operations(complete_columns(frame))
+    sent = int(table["invoked_ns"].notna().sum())
+    return History(str(path), lambda: table_operations(table), lambda: Coded(table, sent), faults, rollbacks)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
     try:
-        frame = pd.read_parquet(path)
+        return pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise HistoryError(f"cannot read the history {path}: {' '.join(str(error).split())}") from error
-    if "f" in frame.columns:
-        return History(str(path), from_frame(frame), None, faults)
-    table = validate_operations(complete_columns(frame))
-    return History(str(path), table_operations(table), table, faults)
 
 
 # ---- the table of operations
@@ -221,41 +224,6 @@ def _processes(rows: Iterable[OperationRow]) -> dict[int, int]:
         if row.outcome != "info" and row.completed_ns is not None:
             heapq.heappush(busy, (row.completed_ns, process))
     return chosen
-
-
-# ---- any history as a table of operations
-
-
-def coded_table(operations: Iterable[Operation]) -> Coded:
-    """A table of operations with a number in place of each value; integers stand for themselves if all values are."""
-    kept = [one for one in operations if not (one.f == "cas" and (one.outcome == "fail" or one.matched is False))]
-    values = [one.value for one in kept] + [one.expected for one in kept]
-    plain = all(value is None or (type(value) is int and -(2**63) <= value < 2**63) for value in values)
-    codes: dict[Any, int] = {}
-    rows: list[OperationRow] = []
-    numbers: dict[int, int] = {}
-    unused = max((one.number for one in kept), default=0) + 1
-
-    def code(value: Any) -> int | None:
-        return value if plain or value is None else codes.setdefault(token(value), len(codes) + 1)
-
-    for one in kept:
-        if one.f == "cas" and one.outcome == "ok":
-            numbers[unused] = one.number
-            rows.append(_coded_row(one, unused, "read", code(one.expected)))
-            unused += 1
-        kind = "read" if one.f == "read" else "write"
-        rows.append(_coded_row(one, one.number, kind, code(one.value)))
-    decoded = {} if plain else {codes[token(value)]: value for value in values if value is not None}
-    return Coded(operations_frame(rows), decoded, numbers)
-
-
-def _coded_row(one: Operation, number: int, kind: Any, value: int | None) -> OperationRow:
-    return OperationRow(
-        operation=number, cell=one.cell, session=one.session, kind=kind, key=one.key, value=value, outcome=one.outcome,
-        error=one.error, replica=one.replica, term=one.term, index=one.index, member=one.member,
-        intended_ns=one.invoked_ns, invoked_ns=one.invoked_ns, completed_ns=one.completed_ns,
-    )  # fmt: skip
 
 
 # ---- the tidy frame

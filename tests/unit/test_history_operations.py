@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from workbench.errors import HistoryError
+from workbench.history_columns import Coded, coded_table, read_coded
 from workbench.history_events import read_operations, read_pairs, write_operations
 from workbench.history_operations import OPEN, Operation, tell, token
-from workbench.history_tables import FRAME, coded_table, from_frame, open_history, to_frame
+from workbench.history_tables import FRAME, from_frame, open_history, to_frame
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "data" / "examples"
 
@@ -222,11 +223,40 @@ def test_a_coded_table_has_a_number_for_each_value_and_two_rows_for_a_cas(tmp_pa
     assert coded_table(read_operations(integers)).values == {}
 
 
+@settings(max_examples=200, deadline=None)
+@given(histories())
+def test_a_table_made_as_the_file_is_read_is_that_of_its_operations(
+    tmp_path_factory: pytest.TempPathFactory, drawn: list[Operation]
+) -> None:
+    path = tmp_path_factory.mktemp("coded") / "h.jsonl"
+    write_operations(drawn, path)
+    assert len(open_history(path)) == len(drawn)
+    read, made = read_coded(path), coded_table(read_operations(path))
+    assert read.table["invoked_ns"].is_monotonic_increasing
+    assert told(read) == told(made)
+    plain = all(one.value is None or type(one.value) is int for one in drawn if one.f != "cas")
+    assert not (read.values and plain and not any(one.f == "cas" for one in drawn)) or has_big(drawn)
+
+
+def told(coded: Coded) -> list[tuple[Any, ...]]:
+    """The rows with the values that codes stand for, as JSON so that 1 and true are told apart."""
+    names = [name for name in coded.table.columns if name not in {"value", "operation"}]
+    rows = coded.table.astype(object).where(coded.table.notna(), None)
+    return [
+        (coded.number(row["operation"]), json.dumps(coded.value(row["value"])), *(row[name] for name in names))
+        for row in rows.to_dict(orient="records")
+    ]
+
+
+def has_big(drawn: list[Operation]) -> bool:
+    return any(type(one.value) is int and not -(2**63) <= one.value < 2**63 for one in drawn)
+
+
 @pytest.mark.parametrize("name", ["stale_reads", "split_brain", "failover"])
 def test_the_example_runs_are_histories(name: str) -> None:
     history = open_history(EXAMPLES / name)
-    assert history.table is not None
-    assert len(history.operations) == int(history.table["invoked_ns"].notna().sum())
+    assert len(history) == len(history.operations) == int(history.coded.table["invoked_ns"].notna().sum())
+    assert bool(history.rollbacks) == (name != "stale_reads")
     assert (history.faults is not None) == (name != "stale_reads")
 
 

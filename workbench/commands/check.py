@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         "check": arguments.check,
         "verdict": verdict.status,
         "reason": verdict.reason,
-        "operations": len(history.operations),
+        "operations": len(history),
         "witness": [dict(row) for row in verdict.witness],
         "counts": dict(verdict.counts),
     }
@@ -77,7 +77,7 @@ def _say(arguments: argparse.Namespace, history: History, verdict: Verdict, docu
         print_json(document)
         return
     screen = console()
-    screen.print(f"{len(history.operations):,} operations of {plain(shown_path(arguments.history))}", soft_wrap=True)
+    screen.print(f"{len(history):,} operations of {plain(shown_path(arguments.history))}", soft_wrap=True)
     screen.print(verdict_lines({arguments.check: verdict}))
     for name, part in document.get("guarantees", {}).items():
         counts = f"{part['violations']:,} of {part['checked']:,} violated"
@@ -120,12 +120,13 @@ def _sessions(history: History, _: argparse.Namespace) -> tuple[Verdict, dict[st
     from workbench.checkers.sessions import session_guarantees
     from workbench.checkers.verdict import Verdict
 
-    coded = history.coded()
+    coded = history.coded
     found = session_guarantees(coded.table, labels=coded.labels())
     verdicts = {name: _decoded(verdict, coded) for name, verdict in found.verdicts().items()}
-    for name, seen in observed_order(history.operations).items():
-        if not verdicts[name].counts["checked"]:  # no positions: what was seen has to tell
-            verdicts[name] = seen
+    unplaced = [name for name in ("monotonic_writes", "writes_follow_reads") if not verdicts[name].counts["checked"]]
+    if unplaced:  # no positions: what was seen has to tell
+        seen = observed_order(history.operations)
+        verdicts |= {name: seen[name] for name in unplaced}
     guarantees = {
         name: {
             "verdict": one.status,
@@ -145,7 +146,7 @@ def _staleness(history: History, _: argparse.Namespace) -> tuple[Verdict, dict[s
     from workbench.checkers.sessions import session_guarantees
     from workbench.checkers.staleness import staleness
 
-    coded = history.coded()
+    coded = history.coded
     found = staleness(coded.table)
     verdict = _decoded(found.verdict("stale_rate"), coded)
     monotonic = session_guarantees(coded.table).verdict("monotonic_reads")
