@@ -32,7 +32,7 @@ MISTAKES = {
     "9223372036854775807 (see `workbench run --help`)",
     "run stale_reads --set followers": "error: cannot read 'followers' (write name=value, as in followers=2)",
     "run stale_reads --set followers=99": "error: followers is 99 (it must be from 1 to 7)",
-    "run stale_reads --world dream": "error: unknown world 'dream' (worlds: real, simulated)",
+    "run stale_reads --world x": "error: unknown world 'x' (worlds: real, simulated)",
     "run log_formats --world simulated": "error: log_formats cannot run in the simulated world (only in the real)",
     "run stale_reads --profile qick": "error: unknown profile 'qick' (did you mean 'quick'? profiles: ci, quick, full)",
     "runs show": "error: unknown action 'show' (actions: list, prune)",

@@ -17,7 +17,7 @@ import pytest
 from workbench import AckPolicy, Cluster, ClusterConfig, Limits
 from workbench.client.statements import make_statements
 from workbench.errors import BrokerError, ClusterError, DefiniteError, IndefiniteError, StatementError
-from workbench.protocol import messages
+from workbench.protocol import fault_messages, messages
 from workbench.protocol.codec import encode
 from workbench.protocol.values import Position, Transaction
 from workbench.replica import process
@@ -164,7 +164,7 @@ async def test_messages_of_the_wrong_kind_are_dropped_and_counted() -> None:
         messages.ReplyBatch("x", "y"),
         messages.Inspect(1, "nobody"),
         messages.Campaign(1, "nobody"),
-        messages.SetLinks(1, "nobody", 5),
+        fault_messages.SetLinks(1, "nobody", 5),
         messages.LeaderNews(9, "replica-9"),
     ]
     misdirected = messages.Fetch(1, "replica-9", Position(1, 1))

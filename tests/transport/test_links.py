@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.faults.delays import BODY, TIMES_MAX, draw_delay_ms
-from workbench.protocol.messages import LinkQuality
+from workbench.protocol.fault_messages import LinkQuality
 from workbench.transport.links import OVERTAKEN_MS, WAITING_BYTES_MAX, Links
 
 MS = 1_000_000

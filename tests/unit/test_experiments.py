@@ -99,7 +99,7 @@ async def test_a_run_leaves_everything_in_its_folder(tmp_path: Path) -> None:
     assert (reopened.seed, reopened.info["profile"]) == (9, "ci")
     assert reopened.summary.to_dict("records") == [{"ack": "async", "writes": 1}, {"ack": "sync", "writes": 1}]
     assert reopened.verdicts["holds"].status == "valid"
-    assert reopened.invariants == {"converged": True}
+    assert reopened.invariants == {"converged": True, "world": "real"}
     assert reopened.tables == ("further",)
     assert reopened.info["broker"] == {"name": "none"}
     assert reopened.info["claims"] == {"holds": "It does."}

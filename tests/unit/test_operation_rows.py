@@ -69,12 +69,11 @@ def test_rows_can_be_followed_while_they_are_written(tmp_path):
     assert read_new_rows(path, offset)[0] == ROWS[1:]
 
 
-def test_a_row_after_a_pause_can_be_read_at_once(tmp_path, monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr("workbench.operation_rows.time.monotonic", lambda: now[0])
+def test_a_row_after_a_pause_can_be_read_at_once(tmp_path):
+    now = [0]
     path = tmp_path / "rows.jsonl"
-    with OperationRowsWriter(path) as writer:
-        now[0] += 1
+    with OperationRowsWriter(path, now_ns=lambda: now[0]) as writer:
+        now[0] += 1_000_000_000
         writer.write(ROWS[0])
         assert read_new_rows(path)[0] == ROWS[:1]
 

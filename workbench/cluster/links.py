@@ -20,7 +20,8 @@ from workbench.cluster.replicas import Replicas
 from workbench.config import check_range
 from workbench.errors import ClusterError
 from workbench.faults.shapes import Link
-from workbench.protocol.messages import LinkQuality, Message, SetClock, SetDisk, SetLinks
+from workbench.protocol.fault_messages import LinkQuality, SetClock, SetDisk, SetLinks
+from workbench.protocol.messages import Message
 
 _ANSWER_S = 0.5
 _AGAIN_S = 0.02

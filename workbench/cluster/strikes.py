@@ -36,7 +36,7 @@ from workbench.faults.values import (
     SlowDisk,
 )
 from workbench.protocol import messages
-from workbench.protocol.messages import Disconnect
+from workbench.protocol.fault_messages import Disconnect
 
 _TOLD_S = 1.0
 """So long a fault waits at most for its targets to confirm that they know of it; it goes on anyway."""

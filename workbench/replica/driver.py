@@ -28,20 +28,17 @@ from workbench.protocol.effects import (
     StorageEffect,
     TellClients,
 )
+from workbench.protocol.fault_messages import Disconnect, SetClock, SetDisk, SetLinks
 from workbench.protocol.inputs import Input, Received, Tick
 from workbench.protocol.messages import (
     AddMember,
     Campaign,
     ClientBatch,
-    Disconnect,
     Inspect,
     Message,
     RemoveMember,
     ReplicaStatus,
     ReplyBatch,
-    SetClock,
-    SetDisk,
-    SetLinks,
     TransferLeadership,
     sender_of,
 )

@@ -43,11 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     (path,) = sys.argv[1:] if arguments is None else arguments
     config = config_file.load(Path(path), ReplicaConfig)
-    return run_in_loop(run(config))
+    return run_in_loop(exit_code_of(run(config), config.name))
 
 
-async def run(config: ReplicaConfig) -> int:
-    """Run one replica until SIGTERM, or until an error ends it; the exit code of its process."""
+async def run(config: ReplicaConfig) -> None:
+    """Run one replica until SIGTERM. Raises what ended it otherwise."""
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     if config.failpoint:
@@ -56,7 +56,7 @@ async def run(config: ReplicaConfig) -> int:
     async def connect(identifier: str, handler: Handler) -> MqttTransport:
         return await connect_mqtt(config.broker_url, identifier=identifier, handler=handler)
 
-    return await exit_code_of(serve(config, ReplicaDriver(config), connect, stopped), config.name)
+    await serve(config, ReplicaDriver(config), connect, stopped)
 
 
 async def exit_code_of(serving: Coroutine[None, None, None], name: str) -> int:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from workbench import clock
 from workbench.config import ReplicaConfig
-from workbench.protocol.messages import Message, SetClock, SetDisk, SetLinks
+from workbench.protocol.fault_messages import SetClock, SetDisk, SetLinks
+from workbench.protocol.messages import Message
 from workbench.storage.disk_faults import DiskFaults
 from workbench.storage.files import Files, LocalFiles
 from workbench.transport.base import CanBeCut, Transport

@@ -20,7 +20,7 @@ from random import Random
 from typing import Generic, TypeVar
 
 from workbench.faults.delays import draw_delay_ms
-from workbench.protocol.messages import LinkQuality
+from workbench.protocol.fault_messages import LinkQuality
 
 T = TypeVar("T")
 
