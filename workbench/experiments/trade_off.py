@@ -197,7 +197,7 @@ EXPERIMENT = Experiment(
     question="What does freshness cost?",
     parameters=Parameters,
     profiles={
-        "ci": {"ack": ("async", "quorum", "sync"), "followers": 2, "duration_s": 1.0, "warmup_s": 0.2},
+        "ci": {"ack": ("async", "quorum", "sync"), "duration_s": 1.0, "warmup_s": 0.2},
         "quick": {},
         "full": {"ack": ACKS, "duration_s": 10.0, "warmup_s": 1.0, "failovers": 5},
     },
