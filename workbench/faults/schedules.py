@@ -49,11 +49,14 @@ _DRIFTS: Final = (0.95, 1.05)
 """A lease is a tenth shorter than an election timeout: any two of these clocks differ by less."""
 
 
-def random_schedule(random: Random, duration_ms: float, count: int, world: World = "simulated") -> Schedule:
+def random_schedule(
+    random: Random, duration_ms: float, count: int, world: World = "simulated", *, every_kind: bool = False
+) -> Schedule:
     """`count` faults of all kinds that `world` can do within `duration_ms`, each of them over by then, in the order of
-    their times."""
+    their times. With `every_kind`, there is at least one of each, as far as `count` goes."""
     draws = [draw for kind, draw in _DRAW.items() if world in KINDS[kind].worlds]
-    faults = [choose(random, draws)(random, duration_ms) for _ in range(count)]
+    faults = [draw(random, duration_ms) for draw in draws[:count]] if every_kind else []
+    faults += [choose(random, draws)(random, duration_ms) for _ in range(count - len(faults))]
     return tuple(sorted(faults, key=lambda fault: fault.at_ms))
 
 

@@ -66,7 +66,7 @@ def run_seeds(
     if workers <= 1 and bug is None:
         yield from map(one, seeds)
         return
-    executor = _executor(workers, bug)
+    executor = start_workers(workers, bug)
     try:
         futures = [executor.submit(one, seed) for seed in seeds]
         for future in futures if bug is not None else as_completed(futures):
@@ -77,7 +77,7 @@ def run_seeds(
 
 def shrink_all(failed: Sequence[Simulated], *, bug: Bug | None = None) -> Iterator[tuple[Simulated, Schedule]]:
     """Each failure with a smaller schedule that leads to the same one."""
-    executor = _executor(min(os.cpu_count() or 1, len(failed)), bug)
+    executor = start_workers(min(os.cpu_count() or 1, len(failed)), bug)
     try:
         futures = [executor.submit(shrink_failure, one) for one in failed]
         for one, future in zip(failed, futures, strict=True):
@@ -86,7 +86,8 @@ def shrink_all(failed: Sequence[Simulated], *, bug: Bug | None = None) -> Iterat
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _executor(workers: int, bug: Bug | None) -> ProcessPoolExecutor:
+def start_workers(workers: int, bug: Bug | None) -> ProcessPoolExecutor:
+    """Processes of their own for simulated worlds, which the planted `bug` needs. They end with this one."""
     patch = bug.patch if bug is not None else None
     return ProcessPoolExecutor(
         workers, mp_context=get_context("spawn"), initializer=begin, initargs=(os.getpid(), patch)
