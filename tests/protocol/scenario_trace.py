@@ -49,7 +49,7 @@ from workbench.protocol.roles import Role
 from workbench.protocol.snapshot import Recovered
 from workbench.protocol.values import EXPIRY_KIND, MEMBERS_KIND, Entry, LoggedEntry, Position
 from workbench.simulator.laws import changes
-from workbench.simulator.memory_disk import Node
+from workbench.simulator.memory_disk import MemoryNode
 
 TICK_MS = 20
 
@@ -106,7 +106,7 @@ class TellingWorld(World):
             self._is_brief = False
             self._tell_committed(*(node for node in self.nodes.values() if node.up))
 
-    def _tell_state(self, node: Node) -> None:
+    def _tell_state(self, node: MemoryNode) -> None:
         core = node.core
         state = core.state
         stage = " (PreVote)" if core.role is Role.CANDIDATE and core._election.stage is Stage.PRE_VOTE else ""
@@ -118,7 +118,7 @@ class TellingWorld(World):
         if not self._is_brief:
             self._tell_committed(node)
 
-    def _tell_committed(self, *nodes: Node) -> None:
+    def _tell_committed(self, *nodes: MemoryNode) -> None:
         names: defaultdict[Position, list[str]] = defaultdict(list)
         for node in nodes:
             state = node.core.state
@@ -128,7 +128,7 @@ class TellingWorld(World):
         for position in sorted(names):
             self.told.append(f"{position} is committed; known to {', '.join(names[position])}")
 
-    def _carry_out(self, node: Node, effects: list[Effect], *others: object, **options: object) -> None:
+    def _carry_out(self, node: MemoryNode, effects: list[Effect], *others: object, **options: object) -> None:
         self._tell_state(node)
         for effect in effects:
             self._tell_effect(node.name, effect)
@@ -184,7 +184,7 @@ class TellingWorld(World):
         while busy := [name for name in self.names if self._has_work(name)]:
             for name in busy:
                 self.store_all(name)
-                if (copying := self.nodes[name].copying) is not None:
+                if (copying := self.nodes[name].copy) is not None:
                     self.nodes[name].finish_copy()
                     self.tell(f"{name} has copied its database at {copying[0]}")
 

@@ -8,7 +8,7 @@ from workbench.protocol.codec import decode
 from workbench.protocol.messages import AddMember, Campaign, ClientBatch, Message, Outcome, ReadReply, RemoveMember
 from workbench.protocol.roles import Role
 from workbench.protocol.state import ReplicaState
-from workbench.simulator.memory_disk import Node
+from workbench.simulator.memory_disk import MemoryNode
 
 
 def cluster(
@@ -52,7 +52,7 @@ def run(world: World, milliseconds: float, every: float = 10.0) -> None:
         drain(world)
 
 
-def run_until_led(world: World, milliseconds_max: float = 10_000) -> Node:
+def run_until_led(world: World, milliseconds_max: float = 10_000) -> MemoryNode:
     """Let time pass until there is exactly one leader, which can acknowledge; that leader."""
     for _ in range(round(milliseconds_max / 10)):
         run(world, 10)

@@ -274,7 +274,7 @@ class Schedule:
         for name in leader.core.state.members:
             world.laws.no_effect_was_honest(world.nodes[name].log)
         for name, node in world.nodes.items():
-            world.laws.dropped_are_kept(name, node.log, node.rollback)
+            world.laws.dropped_are_kept(name, node.log, node.kept_aside())
         if self.protected:
             world.laws.committed_survived(leader.log)
 

@@ -147,7 +147,7 @@ def test_a_snapshot_is_made_while_entries_go_on_and_holds_none_of_them() -> None
         if world.nodes["replica-1"].copying is not None:
             break
         drain(world)
-    copying = world.nodes["replica-1"].copying
+    copying = world.nodes["replica-1"].copy
     assert copying is not None
     position, data = copying
     before = dict(data)

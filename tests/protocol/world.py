@@ -36,7 +36,7 @@ from workbench.protocol.snapshot import Recovered
 from workbench.protocol.state import ReplicaState
 from workbench.protocol.values import Statement, Transaction
 from workbench.simulator.laws import Laws
-from workbench.simulator.memory_disk import Node
+from workbench.simulator.memory_disk import MemoryNode
 from workbench.simulator.memory_format import Snapshot
 
 CLIENT = "client-1"
@@ -112,18 +112,24 @@ class World:
         self.message_bytes_max = 0
         """Size of the largest message so far; a queue holds one even if it is over the bound."""
         self.snapshots: dict[str, Snapshot] = {}
-        self.nodes: dict[str, Node] = {}
+        self.nodes: dict[str, MemoryNode] = {}
         for name in self.names:
             self.add_node(name)
 
-    def add_node(self, name: str, *, observer: bool = False) -> Node:
+    def add_node(self, name: str, *, observer: bool = False) -> MemoryNode:
         """A replica with an empty disk."""
         if name not in self.names:
             self.names = (*self.names, name)
         if observer:
             self.observers.add(name)
         recovered = Recovered(ledger=Ledger(self.first_members))
-        self.nodes[name] = Node(name, self.laws, self._core(name, recovered), self.snapshots, self.first_members)
+        self.nodes[name] = MemoryNode(
+            name=name,
+            laws=self.laws,
+            core=self._core(name, recovered),
+            snapshots=self.snapshots,
+            first_members=self.first_members,
+        )
         return self.nodes[name]
 
     def _core(self, name: str, recovered: Recovered) -> Replica:
@@ -198,11 +204,11 @@ class World:
         node = self.nodes[name]
         node.core = self._core(name, node.recover())
 
-    def leader(self) -> Node:
+    def leader(self) -> MemoryNode:
         """Whoever leads in the newest term."""
         return max(self.leaders(), key=lambda node: node.core.state.term)
 
-    def leaders(self) -> list[Node]:
+    def leaders(self) -> list[MemoryNode]:
         """All that believe they lead."""
         return [node for node in self.nodes.values() if node.up and node.core.role is Role.LEADER]
 
@@ -356,7 +362,7 @@ class World:
 
     def _carry_out(
         self,
-        node: Node,
+        node: MemoryNode,
         effects: list[Effect],
         replied_in: int = 0,
         members: tuple[str, ...] = (),
@@ -400,7 +406,7 @@ class World:
 
     # Laws.
 
-    def _show_committed(self, node: Node, members: tuple[str, ...]) -> None:
+    def _show_committed(self, node: MemoryNode, members: tuple[str, ...]) -> None:
         state = node.core.state
         assert state.committed <= state.log.last.index, "an entry that does not exist is committed"
         for index in range(node.committed + 1, state.committed + 1):
@@ -408,14 +414,14 @@ class World:
             self.laws.committed(state.log.position_at(index), state.term, disks, members)
         node.committed = state.committed
 
-    def _show_laws(self, node: Node) -> None:
+    def _show_laws(self, node: MemoryNode) -> None:
         state = node.core.state
         if node.core.role is Role.LEADER:
             self.laws.leads(node.name, state.term, state.log)
         self.laws.received(node.name, state.log)
         self._check_bounds(node)
 
-    def _check_bounds(self, node: Node) -> None:
+    def _check_bounds(self, node: MemoryNode) -> None:
         """Every queue is bounded by configuration, however slow disks and followers are."""
         duty, limits = node.core._duty, self.limits
         assert 0 <= node.core.state.reading <= limits.waiting_transactions_max

@@ -12,7 +12,7 @@ from workbench.protocol.election import Election
 from workbench.protocol.following import Following
 from workbench.protocol.messages import RequestVote
 from workbench.protocol.replica import Replica
-from workbench.simulator.memory_disk import Node
+from workbench.simulator.memory_disk import MemoryNode
 from workbench.simulator.run import simulate
 from workbench.simulator.swarm import Swarm, run_seeds
 
@@ -92,7 +92,7 @@ def test_votes_for_logs_that_lack_something_are_found(monkeypatch: pytest.Monkey
 
 
 def test_a_missing_sync_of_the_log_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Node, "sync", lambda node: None)
+    monkeypatch.setattr(MemoryNode, "sync", lambda node: None)
     assert "law" in found("correctness")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
-from workbench.faults.draws import choose, shuffled, some
+from workbench.faults.draws import between, choose, shuffled, some
 from workbench.faults.shapes import Link, cut_links
 from workbench.faults.values import (
     Bandwidth,
@@ -35,6 +35,7 @@ from workbench.faults.values import (
 )
 from workbench.protocol.inputs import Received
 from workbench.protocol.messages import AddMember, RemoveMember, TransferLeadership
+from workbench.simulator.moments import Lookout, believers
 from workbench.simulator.network import Inbound
 from workbench.simulator.world import World
 
@@ -63,24 +64,29 @@ class Injector:
         self._undo: dict[int, Undo] = {}
         self._number = 0
         self._is_over = False
+        self._lookout = Lookout(world, random)
         self.took_effect: Counter[str] = Counter()
         self.struck: list[Struck] = []
 
     def plan(self, schedule: Sequence[Fault]) -> None:
-        """Let every fault happen when it is due."""
+        """Let every fault happen when it is due; an aimed one, when its moment comes after that."""
         for fault in schedule:
-            self._world.events.at(int(fault.at_ms * _MS), partial(self._begin, fault))
+            begin = partial(self._begin, fault)
+            due = partial(self._lookout.wait, fault.moment, begin) if fault.moment else begin
+            self._world.events.at(int(fault.at_ms * _MS), due)
 
     def heal(self) -> None:
         """End everything that goes on, and let nothing begin any more."""
         self._is_over = True
+        self._lookout.stop()
         for number in list(self._undo):
             self._end(number)
         world = self._world
         world.network.heal()
         world.disk_factor.clear()
         for name, node in world.nodes.items():
-            node.disk_is_full = node.sync_fails = False
+            node.fill_disk(full=False)
+            node.fail_sync(fails=False)
             if name in world.paused:
                 world.resume(name)
             if not node.up and not world.left[name]:
@@ -187,17 +193,17 @@ class Injector:
         return undo
 
     def _fill_disk(self, name: str) -> None:
-        self._world.nodes[name].disk_is_full = True
+        self._world.nodes[name].fill_disk(full=True)
 
     def _make_room(self, name: str) -> None:
-        self._world.nodes[name].disk_is_full = False
+        self._world.nodes[name].fill_disk(full=False)
         self._restart(name)
 
     def _fail_next_sync(self, name: str) -> None:
-        self._world.nodes[name].sync_fails = True
+        self._world.nodes[name].fail_sync(fails=True)
 
     def _mend_syncs(self, name: str) -> None:
-        self._world.nodes[name].sync_fails = False
+        self._world.nodes[name].fail_sync(fails=False)
         self._restart(name)
 
     def _restart(self, name: str) -> None:
@@ -283,26 +289,34 @@ class Injector:
     # Members.
 
     def _ask_leader(self, fault: Fault) -> Undo | None:
-        world, leader = self._world, self._world.leader()
-        if leader is None or leader.name in world.paused:
+        """Ask whoever takes itself for the leader, as people do; of changes of members sometimes two at once."""
+        world = self._world
+        names = believers(world)
+        if not names:
             return None
-        others = [name for name in leader.core.state.members if name != leader.name]
+        leader = choose(self._random, names)
+        others = [name for name in world.nodes[leader].core.state.members if name != leader]
+        times = between(self._random, 1, 2)
         match fault:
             case Join() if self._joined < _JOINED_MAX:
-                self._joined += 1
-                name = f"replica-{len(world.nodes) + 1}"
-                observer = self._random.random() < 0.3
-                world.add_node(name, observer=observer)
-                if not observer:
-                    world.handle(leader.name, Received((AddMember(0, "", name),)))
+                for _ in range(min(times, _JOINED_MAX - self._joined)):
+                    self._join(leader)
             case Removal() if len(others) >= 2:
-                name = choose(self._random, others)
-                world.handle(leader.name, Received((RemoveMember(0, "", name),)))
+                for name in some(self._random, others, times):
+                    world.handle(leader, Received((RemoveMember(0, "", name),)))
             case Transfer() if others:
-                world.handle(leader.name, Received((TransferLeadership(0, "", choose(self._random, others)),)))
+                world.handle(leader, Received((TransferLeadership(0, "", choose(self._random, others)),)))
             case _:
                 return None
         return _nothing_at_all
+
+    def _join(self, leader: str) -> None:
+        self._joined += 1
+        name = f"replica-{len(self._world.nodes) + 1}"
+        observer = self._random.random() < 0.3
+        self._world.add_node(name, observer=observer)
+        if not observer:
+            self._world.handle(leader, Received((AddMember(0, "", name),)))
 
 
 def _nothing(_name: str) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from workbench.config import LEVELS, AckPolicy
+from workbench.protocol.codec import decode_entry
 from workbench.protocol.log_view import LogView
 from workbench.protocol.messages import (
     AppendEntries,
@@ -45,6 +46,11 @@ _NOT_EXECUTED = frozenset({Outcome.REFUSED, Outcome.NOT_LEADER, Outcome.OVERLOAD
 """What says that a request had no effect, and will have none; an earlier one for the same write may have had it."""
 
 
+def changes(entry: Entry) -> Data:
+    """What an entry assigns, in the log format of a memory disk."""
+    return dict(msgspec.msgpack.decode(entry.body)) if entry.changes_data else {}
+
+
 class LawBroken(AssertionError):
     """Something happened that must not, whatever the network and the disks do. Names the law."""
 
@@ -53,12 +59,20 @@ class Laws:
     """Told of everything that happens; raises `LawBroken`.
 
     `elected`: leaders are the most up to date of a majority, so that committed entries must survive. `leases`: nobody
-    acknowledges or answers as a leader when another one has been elected since.
+    acknowledges or answers as a leader when another one has been elected since. `changes`: what an entry assigns.
     """
 
     def __init__(
-        self, members: int, ack: AckPolicy, *, elected: bool = True, leases: bool = False, downgrades: bool = False
+        self,
+        members: int,
+        ack: AckPolicy,
+        *,
+        elected: bool = True,
+        leases: bool = False,
+        downgrades: bool = False,
+        changes: Callable[[Entry], Data] = changes,
     ) -> None:
+        self._changes = changes
         self.elected = elected
         self.leases = leases
         self._ack = ack
@@ -173,7 +187,7 @@ class Laws:
         if position <= previous:
             raise LawBroken(f"law 2: {position} behind {previous}")
         if position not in self._states:
-            self._states[position] = {**self._states[previous], **changes(logged.entry)}
+            self._states[position] = {**self._states[previous], **self._changes(logged.entry)}
             runs = self._runs[previous]
             if not runs or runs[-1][1] != position.term:
                 runs = (*runs, (position.index, position.term))
@@ -200,6 +214,15 @@ class Laws:
         while name not in self._held["applied"][position] and position != START:
             self._hold("applied", name, position)
             position = self._entries[position][1]
+
+    def history(self, position: Position) -> list[LoggedEntry]:
+        """The entries of the one log that leads to `position`."""
+        found: list[LoggedEntry] = []
+        while position != START:
+            encoded, previous = self._entries[position]
+            found.append(decode_entry(encoded))
+            position = previous
+        return found[::-1]
 
     # Laws 4, 7 and 8.
 
@@ -324,9 +347,9 @@ class Laws:
             if committed == entry.position:
                 raise LawBroken(f"law 6: {name} dropped {entry.position}, which is committed")
 
-    def dropped_are_kept(self, name: str, log: list[LoggedEntry], rollback: Iterable[Entry]) -> None:
-        """What was on a disk once and is no more can be read in `rollback`."""
-        kept = {entry.position for entry in rollback}
+    def dropped_are_kept(self, name: str, log: list[LoggedEntry], kept_aside: Iterable[Position]) -> None:
+        """What was on a disk once and is no more can still be read."""
+        kept = set(kept_aside)
         for position, names in self._held["durable"].items():
             if name in names and position not in kept and not holds(log, position):
                 raise LawBroken(f"law 6: {name} dropped {position} without a trace")
@@ -365,8 +388,3 @@ def _terms_of(read: Read) -> str:
 def holds(log: list[LoggedEntry], position: Position) -> bool:
     """Whether a log on disk has the entry at `position`."""
     return len(log) >= position.index > 0 and log[position.index - 1].entry.term == position.term
-
-
-def changes(entry: Entry) -> Data:
-    """What an entry assigns, in the log format of a memory disk."""
-    return dict(msgspec.msgpack.decode(entry.body)) if entry.changes_data else {}

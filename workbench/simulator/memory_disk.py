@@ -1,12 +1,11 @@
-"""One simulated replica: its core, what its disk holds, what its storage still has to do; all in memory, for speed.
+"""A simulated replica whose disk is in memory, for speed.
 
-`Node.perform` is the counterpart of `ReplicaStorage.perform`, and stricter: it holds the core to the contract of
+`MemoryNode.perform` is the counterpart of `ReplicaStorage.perform`, and stricter: it holds the core to the contract of
 `effects.py`. The database is a dictionary; the "log format" is the list of assignments made.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
@@ -38,7 +37,6 @@ from workbench.protocol.inputs import (
     Diverged,
     Durable,
     Executed,
-    Input,
     Installed,
     InstallFailed,
     LogDropped,
@@ -52,67 +50,64 @@ from workbench.protocol.inputs import (
 from workbench.protocol.ledger import Ledger
 from workbench.protocol.messages import EntryPiece, Read, SnapshotChunk
 from workbench.protocol.outcomes import Execution, QueryResult
-from workbench.protocol.replica import Replica
 from workbench.protocol.snapshot import Recovered
 from workbench.protocol.values import Entry, LoggedEntry, Position, Transaction
-from workbench.simulator.laws import START, LawBroken, Laws, changes
+from workbench.simulator.laws import START, LawBroken, changes
 from workbench.simulator.memory_format import Snapshot, execute
+from workbench.simulator.node import Node
 
 CHUNK_BYTES = 8
 SNAPSHOT_BYTES = 20
 """What travels of a snapshot: bytes without meaning, enough for a few pieces."""
 
 
-@dataclass
-class Node:
-    """One replica: its core, what its disk holds, what its storage still has to do.
+@dataclass(kw_only=True)
+class MemoryNode(Node):
+    """A replica whose disk is a few lists and dictionaries. The core gets nothing of `log` before `first_index`."""
 
-    `log` is kept whole, for the laws; the core gets nothing before `first_index`.
-    """
-
-    name: str
-    laws: Laws
-    core: Replica
     snapshots: dict[str, Snapshot]
     """Those of all replicas, by name: a piece names the snapshot that it is of."""
     first_members: tuple[str, ...]
     first_index: int = 1
     base: Snapshot | None = None
     incoming: tuple[str, int] = ("", 0)
-    copying: tuple[Position, dict[str, object]] | None = None
+    copy: tuple[Position, dict[str, object]] | None = None
     copied: tuple[Position, dict[str, object]] | None = None
     installed: list[Position] = field(default_factory=list)
-    log: list[LoggedEntry] = field(default_factory=list)
-    synced: int = 0
-    """Entries of the log that survive a power loss."""
-    term: tuple[int, str] = (0, "")
-    synced_term: tuple[int, str] = (0, "")
     data: dict[str, object] = field(default_factory=dict)
-    applied: int = 0
-    damage: str = ""
-    """Its database differs from what the log says, which shows when the next entry does not fit: `log` can mend it, or
-    only a `snapshot` of somebody else."""
-    diverged: bool = False
-    """That has shown: nothing is applied any more."""
     open_group: dict[str, object] | None = None
-    jobs: deque[StorageEffect] = field(default_factory=deque)
-    answers: deque[Input | Send] = field(default_factory=deque)
-    """What storage has done and the core has not heard of."""
     rollback: list[Entry] = field(default_factory=list)
-    up: bool = True
-    disk_is_full: bool = False
-    """Its log can grow no more: the next entries end its process, and are not there."""
+    is_full: bool = False
     sync_fails: bool = False
-    """The next sync will fail, and end its process: whatever was to be synced may be there or not."""
-    disk_failed: bool = False
-    """One of both has ended it."""
-    committed: int = 0
-    """The core's committed index when the laws looked last."""
 
     @property
-    def last(self) -> Position:
-        """Position of the last entry on disk."""
-        return self.log[-1].entry.position if self.log else START
+    def copying(self) -> object | None:
+        """As of the base."""
+        return self.copy
+
+    @property
+    def disk_is_full(self) -> bool:
+        """As of the base."""
+        return self.is_full
+
+    def fill_disk(self, *, full: bool) -> None:
+        """As of the base."""
+        self.is_full = full
+
+    def fail_sync(self, *, fails: bool) -> None:
+        """As of the base."""
+        self.sync_fails = fails
+
+    def kept_aside(self) -> Iterable[Position]:
+        """As of the base."""
+        return (entry.position for entry in self.rollback)
+
+    def digest(self) -> object:
+        """As of the base."""
+        return self.data
+
+    def close(self) -> None:
+        """As of the base."""
 
     def end(self, random: Random, under_way: StorageEffect | None, *, forgets: bool) -> None:
         """The process ends, while storage was at `under_way`: of an append any part may be there."""
@@ -125,10 +120,9 @@ class Node:
         self.up = False
         if forgets:
             del self.log[max(self.synced, self.base.state.position.index if self.base else 0) :]
-            self.term = self.synced_term
         self.jobs.clear()
         self.answers.clear()
-        self.open_group = self.copying = self.copied = None
+        self.open_group = self.copy = self.copied = None
         self.diverged = False
 
     def tear(self, entries: Iterable[LoggedEntry]) -> None:
@@ -193,12 +187,12 @@ class Node:
                 self.laws.happened["divergences"] += 1
                 self.diverged = True
                 self._abandon_copy()
-                self.answers.append(Diverged(self._applied_position(), "an entry does not fit"))
+                self.answers.append(Diverged(self.applied_position, "an entry does not fit"))
             case Apply(entries):
                 self._apply(entries)
                 self.answers.append(Applied(entries[-1].entry.position))
             case Rebuild() if self.damage == "snapshot":
-                self.answers.append(Diverged(self._applied_position(), "it still does not fit", finally_=True))
+                self.answers.append(Diverged(self.applied_position, "it still does not fit", finally_=True))
             case Rebuild():
                 self._rebuild()
                 self.damage, self.diverged = "", False
@@ -209,9 +203,9 @@ class Node:
                 self._rewind(to)
                 self.answers.append(Rewound(to))
                 if self.diverged:
-                    self.answers.append(Diverged(self._applied_position(), "it still does not fit", finally_=True))
+                    self.answers.append(Diverged(self.applied_position, "it still does not fit", finally_=True))
             case Query(reads):
-                at = self._applied_position()
+                at = self.applied_position
                 self.answers.append(Queried(at, tuple((client, read, self._query(read)) for client, read in reads)))
             case SendLog(header=header) if header.previous.index < self.first_index - 1:
                 pass  # dropped in the meantime: whoever fetches will ask again
@@ -223,8 +217,8 @@ class Node:
     def _perform_snapshot(self, effect: StorageEffect) -> None:
         match effect:
             case MakeSnapshot():
-                assert self.copying is None, "one copy at a time"
-                self.copying = (self.log[self.applied - 1].entry.position, self.data)
+                assert self.copy is None, "one copy at a time"
+                self.copy = (self.log[self.applied - 1].entry.position, self.data)
             case SealSnapshot() if self.copied is None:
                 pass  # a rewind has abandoned it in the meantime, and said so
             case SealSnapshot(state):
@@ -257,13 +251,13 @@ class Node:
 
     def finish_copy(self) -> None:
         """The copy that goes on beside everything else is on disk."""
-        assert self.copying is not None
-        self.copied, self.copying = self.copying, None
+        assert self.copy is not None
+        self.copied, self.copy = self.copy, None
         self.answers.append(SnapshotCopied(self.copied[0]))
 
     def _abandon_copy(self) -> None:
-        if self.copying is not None or self.copied is not None:
-            self.copying = self.copied = None
+        if self.copy is not None or self.copied is not None:
+            self.copy = self.copied = None
             self.answers.append(SnapshotAbandoned("the log was rewound"))
 
     def _install(self, kept: int) -> Installed | InstallFailed:
@@ -308,7 +302,7 @@ class Node:
         return execution
 
     def _append(self, entries: tuple[LoggedEntry, ...]) -> None:
-        if self.disk_is_full:
+        if self.is_full:
             self.disk_failed = True
             self.laws.happened["disks full"] += 1
             raise StorageError("the disk is full")
@@ -334,7 +328,7 @@ class Node:
         """Make term and vote durable. Raises `StorageError`."""
         self._fail_if_due()
         self.laws.saved_term(self.name, term, voted_for)
-        self.term = self.synced_term = (term, voted_for)
+        self.term = (term, voted_for)
 
     def _apply(self, entries: Iterable[LoggedEntry]) -> None:
         for entry, _ in entries:
@@ -366,12 +360,9 @@ class Node:
         self.rollback += entries
         self.laws.dropped(self.name, entries)
 
-    def _applied_position(self) -> Position:
-        return self.log[self.applied - 1].entry.position if self.applied else START
-
     def _rebuild(self) -> None:
         self.data, self.applied = (self.base.data, self.base.state.position.index) if self.base else ({}, 0)
-        self.laws.applied(self.name, self._applied_position(), self.data)
+        self.laws.applied(self.name, self.applied_position, self.data)
         self._apply(self.log[self.applied :])
 
     def _query(self, read: Read) -> QueryResult:

@@ -191,7 +191,7 @@ def _judge_end(world: World) -> None:
         world.laws.no_effect_was_honest(world.nodes[name].log)
         world.laws.took_effect_once(world.nodes[name].log)
     for name, node in world.nodes.items():
-        world.laws.dropped_are_kept(name, node.log, node.rollback)
+        world.laws.dropped_are_kept(name, node.log, node.kept_aside())
     world.laws.committed_survived(leader.log)
     histories = {name: client.history for name, client in world.clients.items()}
     world.laws.happened += judge(histories, leader.log, survives=world.laws.survives)

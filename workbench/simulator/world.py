@@ -37,10 +37,12 @@ from workbench.protocol.snapshot import Recovered
 from workbench.protocol.state import ReplicaState
 from workbench.simulator.clients import Client
 from workbench.simulator.events import Events
+from workbench.simulator.habits import draw_habits
 from workbench.simulator.laws import LawBroken, Laws
-from workbench.simulator.memory_disk import Node
+from workbench.simulator.memory_disk import MemoryNode
 from workbench.simulator.memory_format import Snapshot
 from workbench.simulator.network import Network
+from workbench.simulator.node import Node
 
 _MS = 1_000_000
 _SYNC_MS = (0.3, 1.2)
@@ -102,8 +104,8 @@ class World:
         for name in self.names:
             self.add_node(name)
         self.clients = {
-            name: Client(self, name, Random(f"{config.seed}/{name}"))
-            for name in (f"client-{number}" for number in range(1, config.clients + 1))
+            (name := f"client-{number}"): Client(self, name, Random(f"{config.seed}/{name}"), habits)
+            for number, habits in enumerate(draw_habits(Random(f"{config.seed}/habits"), config.clients), start=1)
         }
         self.handle(self.names[0], Received((Campaign(0, ""),)))
 
@@ -125,7 +127,9 @@ class World:
         if name not in self.names:
             self.names = (*self.names, name)
         core = self._core(name, Recovered(ledger=Ledger(self._first_members)))
-        self.nodes[name] = Node(name, self.laws, core, self._snapshots, self._first_members)
+        self.nodes[name] = MemoryNode(
+            name=name, laws=self.laws, core=core, snapshots=self._snapshots, first_members=self._first_members
+        )
         self._begin_life(name)
 
     def _core(self, name: str, recovered: Recovered) -> Replica:
