@@ -24,6 +24,10 @@ def test_one_way_the_targets_are_heard_and_hear_nobody() -> None:
     assert hears("one_way") == {"a": "", "b": "acde", "c": "abde", "d": "abce", "e": "abcd"}
 
 
+def test_who_is_mute_hears_everybody_and_is_heard_by_nobody() -> None:
+    assert hears("mute") == {"a": "bcde", "b": "cde", "c": "bde", "d": "bce", "e": "bcd"}
+
+
 def test_halves_do_not_hear_each_other() -> None:
     assert hears("halves") == {"a": "b", "b": "a", "c": "de", "d": "ce", "e": "cd"}
 
@@ -39,6 +43,6 @@ def test_in_a_ring_each_hears_a_majority_itself_included_and_no_two_the_same(nam
     assert len({frozenset(name + one) for name, one in heard.items()}) == len(names)
 
 
-@pytest.mark.parametrize("shape", ["isolate", "one_way", "halves", "bridge", "ring"])
+@pytest.mark.parametrize("shape", ["isolate", "one_way", "mute", "halves", "bridge", "ring"])
 def test_one_replica_has_no_links(shape: str) -> None:
     assert cut_links(shape, ("a",), ("a",)) == []  # type: ignore[arg-type]

@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     schedule = None
     if arguments.faults is not None:
         schedule = load_schedule(arguments.faults)
-        check_schedule(schedule, ("replica-1", "replica-2", "replica-3"), "simulated")
+        check_schedule(schedule, ("replica-1", "replica-2", "replica-3"), "simulated", aims=True)
     done, began = _Run(bug, arguments.faults, len(seeds), Swarm()), time.perf_counter()
     _simulate(done, seeds, schedule)
     if schedule is None and done.swarm.failed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Final, get_args
@@ -50,11 +50,17 @@ _DRIFTS: Final = (0.95, 1.05)
 
 
 def random_schedule(
-    random: Random, duration_ms: float, count: int, world: World = "simulated", *, every_kind: bool = False
+    random: Random,
+    duration_ms: float,
+    count: int,
+    world: World = "simulated",
+    *,
+    kinds: Collection[str] = frozenset(KINDS),
+    every_kind: bool = False,
 ) -> Schedule:
-    """`count` faults of all kinds that `world` can do within `duration_ms`, each of them over by then, in the order of
-    their times. With `every_kind`, there is at least one of each, as far as `count` goes."""
-    draws = [draw for kind, draw in _DRAW.items() if world in KINDS[kind].worlds]
+    """`count` faults of those `kinds` that `world` can do within `duration_ms`, each of them over by then, in the order
+    of their times. With `every_kind`, there is at least one of each, as far as `count` goes."""
+    draws = [draw for kind, draw in _DRAW.items() if kind in kinds and world in KINDS[kind].worlds]
     faults = [draw(random, duration_ms) for draw in draws[:count]] if every_kind else []
     faults += [choose(random, draws)(random, duration_ms) for _ in range(count - len(faults))]
     return tuple(sorted(faults, key=lambda fault: fault.at_ms))
@@ -118,9 +124,14 @@ _DRAW: Final = {
 """Kind -> a function that draws one."""
 
 
-def check_schedule(schedule: Schedule, replicas: Sequence[str], world: World) -> None:
-    """Raise `ConfigurationError` for what names a replica that there is not, or what `world` cannot do."""
+def check_schedule(schedule: Schedule, replicas: Sequence[str], world: World, *, aims: bool = False) -> None:
+    """Raise `ConfigurationError` for what names a replica that there is not, or what `world` cannot do. `aims`: whether
+    it sees the whole cluster at once, so that faults can wait for a moment."""
     for number, fault in enumerate(schedule, start=1):
+        if fault.moment and not aims:
+            raise ConfigurationError(
+                f"fault {number}: nobody here sees when {fault.moment!r} happens", hint="only `workbench simulate` does"
+            )
         if world not in fault.worlds:
             raise ConfigurationError(f"fault {number}: a {world} cluster cannot do {fault.kind}")
         if fault.target not in TARGETS and fault.target not in replicas:

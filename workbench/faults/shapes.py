@@ -15,8 +15,8 @@ Link: TypeAlias = tuple[str, str]
 def cut_links(shape: Shape, names: Sequence[str], targets: Collection[str]) -> list[Link]:
     """The links among `names` that the shape breaks.
 
-    Of `targets` only `isolate` and `one_way` take note. The others take the names in their order, which the caller
-    draws: the first half is one part; `bridge` is the name after it; in a `ring` each hears the half after it.
+    Of `targets` only `isolate`, `one_way` and `mute` take note. The others take the names in their order, which the
+    caller draws: the first half is one part; `bridge` is the name after it; in a `ring` each hears the half after it.
     """
     pairs = list(permutations(names, 2))
     half = len(names) // 2
@@ -25,6 +25,8 @@ def cut_links(shape: Shape, names: Sequence[str], targets: Collection[str]) -> l
             return [(one, other) for one, other in pairs if (one in targets) != (other in targets)]
         case "one_way":
             return [(one, other) for one, other in pairs if other in targets and one not in targets]
+        case "mute":
+            return [(one, other) for one, other in pairs if one in targets and other not in targets]
         case "halves":
             return [(one, other) for one, other in pairs if (one in names[:half]) != (other in names[:half])]
         case "bridge":

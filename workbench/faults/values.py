@@ -3,6 +3,9 @@
 A fault begins at a time, lasts for a time (0: until everything is healed), and strikes targets: replicas by name, or by
 what they are at that moment. Whoever carries it out says what it struck; a fault that found nothing to strike did not
 take effect. Times are milliseconds from the beginning of a schedule.
+
+A fault with a `moment` is *aimed*: from `at_ms` on it waits until that happens, and strikes just then. Only who sees
+the whole cluster at once can aim, so only simulated worlds do.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ from workbench.config import check_range
 from workbench.errors import ConfigurationError
 
 World = Literal["real", "simulated"]
-Shape = Literal["isolate", "one_way", "halves", "bridge", "ring"]
+Shape = Literal["isolate", "one_way", "mute", "halves", "bridge", "ring"]
 Distribution = Literal["constant", "exponential", "pareto"]
+Moment = Literal["", "election", "change", "rewind"]
 
 TARGETS: Final = ("one", "minority", "majority", "leader", "all")
 """What a target may be besides the name of a replica."""
@@ -34,8 +38,14 @@ class Fault:
     at_ms: float
     for_ms: float = 0.0
     target: str = "one"
+    moment: Moment = ""
+    """`election`: somebody has been elected; `change`: a leader has logged a change of members that is not committed;
+    `rewind`: a replica drops entries. Then the leader of that moment is the `leader`."""
 
     def __post_init__(self) -> None:
+        if self.moment not in get_args(Moment):
+            known = ", ".join(moment for moment in get_args(Moment) if moment)
+            raise ConfigurationError(f"unknown moment {self.moment!r}", hint=f"one of {known}")
         check_range(f"at_ms of {self.kind}", self.at_ms, 0, _MS_MAX, " ms")
         check_range(f"for_ms of {self.kind}", self.for_ms, 0, _MS_MAX, " ms")
         self.check()
@@ -70,9 +80,10 @@ class Pause(Fault):
 class Cut(Fault):
     """A broken network between replicas.
 
-    `isolate`: the targets are cut off from the others; `one_way`: they hear nothing, but are heard; `halves`: two parts
-    that do not hear each other; `bridge`: two parts with one replica that hears both; `ring`: each hears only a
-    majority, and everybody another one. `flap_ms`: broken and whole in turns, each for so long.
+    `isolate`: the targets are cut off from the others; `one_way`: they hear nothing, but are heard; `mute`: they hear
+    everything, but nobody hears them; `halves`: two parts that do not hear each other; `bridge`: two parts with one
+    replica that hears both; `ring`: each hears only a majority, and everybody another one. `flap_ms`: broken and whole
+    in turns, each for so long.
     """
 
     kind: ClassVar[str] = "cut"
@@ -284,7 +295,7 @@ def from_table(table: dict[str, Any]) -> Fault:
     for name, value in values.items():
         if name not in known:
             raise ConfigurationError(f"{kind} has no {name!r}", hint="it has " + ", ".join(known))
-        expected = str if known[name].type in {"str", "Shape", "Distribution"} else (int, float)
+        expected = str if known[name].type in {"str", "Shape", "Distribution", "Moment"} else (int, float)
         if not isinstance(value, expected) or isinstance(value, bool):
             raise ConfigurationError(f"{name} of {kind} is {value!r}", hint=f"its type is {known[name].type}")
     if "at_ms" not in values:

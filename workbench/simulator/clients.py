@@ -1,7 +1,9 @@
 """Simulated clients: each with a session that writes and reads, and asks again when nobody answers.
 
 They follow the rules of real ones (`workbench/client/`): the same number for every try of a write, another replica when
-one does not lead or does not answer, a new session when the old one was forgotten.
+one does not lead or does not answer, a new session when the old one was forgotten. Each has habits of its own
+(`habits.py`), so that some seeds have what others lack: readers that a deposed leader still answers, writes that are
+asked for again and again, copies of requests that come when nobody waits for an answer any more.
 """
 
 from __future__ import annotations
@@ -14,20 +16,18 @@ from workbench.faults.draws import choose, some
 from workbench.protocol.messages import ClientBatch, Outcome, Read, ReadReply, ReplyBatch, WriteReply
 from workbench.protocol.values import Position, Statement, Transaction
 from workbench.simulator.events import Events
+from workbench.simulator.habits import Habits
 
 _MS = 1_000_000
-_THINK_MS = 20.0
-"""Between an answer and the next operation, on average."""
-_RETRY_MS = 300.0
-_PATIENCE_MS = 3_000.0
-"""Then an operation ends in doubt."""
 _KEYS = "abcdefgh"
-_WRITES = 0.7
 _OF_TWO_STATEMENTS = 0.2
 """So many of the writes set two keys at once."""
 _STRAY = 0.05
 """So many of the requests that only a leader answers go to anybody: a client may have old news, and ask a leader that
 was deposed without its noticing."""
+_COPY_LATE_MS = 4_000.0
+_COPIES_TO_LEADER = 0.7
+_RETRIES_TO_LEADER = 0.5
 _READS = ("any", "leader", "linearizable", "after_writes", "after_all")
 """How reads are asked for: the last two wait for what the session has written, or has written or read."""
 
@@ -82,8 +82,9 @@ class Operation:
 class Client:
     """One session after the other, one operation at a time."""
 
-    def __init__(self, world: ClientWorld, name: str, random: Random) -> None:
+    def __init__(self, world: ClientWorld, name: str, random: Random, habits: Habits) -> None:
         self.name = name
+        self.habits = habits
         self.history: list[Operation] = []
         self.open: Transaction | Read | None = None
         self.is_stopped = False
@@ -96,6 +97,8 @@ class Client:
         self._born = 0
         self._committed = 0
         self._leader = world.names[0]
+        self._trusts = True
+        """The leader has not left it without an answer."""
         self._written = Position()
         self._seen = Position()
         """The newest position that was written or read."""
@@ -106,14 +109,14 @@ class Client:
     def _think(self) -> None:
         self._number += 1
         number = self._number
-        self._world.events.after(2 * _THINK_MS * self._random.random() * _MS, lambda: self._begin(number))
+        self._world.events.after(2 * self.habits.think_ms * self._random.random() * _MS, lambda: self._begin(number))
 
     def _begin(self, number: int) -> None:
         if self.is_stopped or number != self._number:
             return
         self._number += 1
         now = self._world.events.now
-        if self._random.random() < _WRITES:
+        if self._random.random() < self.habits.writes:
             self._sequence += 1
             value = f"{self._session}.{self._sequence}"
             count = 2 if self._random.random() < _OF_TWO_STATEMENTS else 1
@@ -127,7 +130,7 @@ class Client:
             self.open = self._read(how, key)
             self.history.append(Operation(self._session, 0, "read", {key: None}, now, how))
         self._send(self._target())
-        self._retry_later(self._number, now + int(_PATIENCE_MS * _MS))
+        self._retry_later(self._number, now + int(self.habits.patience_ms * _MS))
 
     def _read(self, how: str, key: str) -> Read:
         self._requests += 1
@@ -152,9 +155,21 @@ class Client:
     def _send(self, replica: str) -> None:
         request = self.open
         if isinstance(request, Transaction):
-            self._world.ask(self.name, replica, ClientBatch(self.name, (request,)))
+            batch = ClientBatch(self.name, (request,))
+            self._world.ask(self.name, replica, batch)
+            if self.habits.late_copies and self._random.random() < self.habits.late_copies:
+                self._send_once_more(batch)
         elif request is not None:
             self._world.ask(self.name, replica, ClientBatch(self.name, (), (request,)))
+
+    def _send_once_more(self, batch: ClientBatch) -> None:
+        """A copy of a write comes late, to whoever leads by then as far as this client knows, or to anybody."""
+
+        def send() -> None:
+            to = self._leader if self._random.random() < _COPIES_TO_LEADER else choose(self._random, self._world.names)
+            self._world.ask(self.name, to, batch)
+
+        self._world.events.after(_COPY_LATE_MS * self._random.random() * _MS, send)
 
     def _retry_later(self, number: int, until: int) -> None:
         def retry() -> None:
@@ -164,18 +179,27 @@ class Client:
                 self._end("info")
                 return
             self.history[-1].retries += 1
-            self._send(choose(self._random, self._world.names))
+            self._trusts = False
+            self._send(self._another())
             self._retry_later(number, until)
 
-        self._world.events.after(_RETRY_MS * _MS, retry)
+        self._world.events.after(self.habits.retry_ms * _MS, retry)
+
+    def _another(self) -> str:
+        """Whom to ask again: who should lead, if that is news, or anybody."""
+        if self.habits.follows_news and self._random.random() < _RETRIES_TO_LEADER:
+            return self._leader
+        return choose(self._random, self._world.names)
 
     # Answers.
 
     def receive(self, batch: ReplyBatch) -> None:
         """What a replica has said."""
+        if self.habits.lost_replies and self._random.random() < self.habits.lost_replies:
+            return
         self._committed = max(self._committed, batch.committed)
-        if batch.leader:
-            self._leader = batch.leader
+        if batch.leader and (self._believes_news or batch.replica == self._leader):
+            self._leader, self._trusts = batch.leader, True
         for write in batch.writes:
             if isinstance(self.open, Transaction) and _key(write) == (self.open.session, self.open.sequence):
                 self._on_write(write)
@@ -183,9 +207,15 @@ class Client:
             if isinstance(self.open, Read) and (read.session, read.request) == (self.open.session, self.open.request):
                 self._on_read(read)
 
+    @property
+    def _believes_news(self) -> bool:
+        return self.habits.follows_news or not self._trusts
+
     def heard_of_leader(self, leader: str) -> None:
         """A new leader has made itself known."""
-        self._leader = leader
+        if not self._believes_news:
+            return
+        self._leader, self._trusts = leader, True
         if isinstance(self.open, Transaction):
             self._send(leader)
 
@@ -198,6 +228,8 @@ class Client:
                 self._end("ok")
             case Outcome.NOT_LEADER:
                 pass  # the timer asks another one
+            case Outcome.INDEFINITE if self.habits.insists:
+                pass  # another one may know
             case Outcome.EXPIRED:
                 self._end("info")
                 self._session, self._sequence, self._born = self._world.new_session(), 0, self._committed

@@ -21,6 +21,10 @@ from workbench.simulator.events import Events
 _MS = 1_000_000
 _TRANSIT_MS = (0.1, 0.6)
 """Through the broker, one way: about what mosquitto takes on one machine."""
+_LATE_COPIES = 0.2
+_LATE_MS = 3_000.0
+"""So many of the messages that come twice come the second time up to so late, out of order: from the queue of a broker
+that takes them for undelivered."""
 
 Deliver = Callable[[str, str, bytes], None]
 """(from, to, frame)"""
@@ -112,7 +116,7 @@ class Network:
         transit = self._transit() + self._delay(faults) + self._queue(faults, len(frame))
         if faults.duplication and random() < faults.duplication:
             self.happened["messages twice"] += 1
-            self._plan(source, target, frame, transit + self._transit())
+            self._plan_copy(source, target, frame, transit)
         self._plan(source, target, frame, transit, overtakes=bool(faults.reordering) and random() < faults.reordering)
 
     def send(self, source: str, target: str, frame: bytes) -> None:
@@ -128,6 +132,15 @@ class Network:
             self.happened["messages overtaking"] += 1
         else:
             due = self._due[link] = max(due, self._due.get(link, 0))
+        self._events.at(due, partial(self._arrive, source, target, frame, self._events.now))
+
+    def _plan_copy(self, source: str, target: str, frame: bytes, transit_ns: int) -> None:
+        """Mostly right behind the first; sometimes when nobody thinks of it any more."""
+        if self._random.random() >= _LATE_COPIES:
+            self._plan(source, target, frame, transit_ns + self._transit())
+            return
+        self.happened["messages twice, late"] += 1
+        due = self._events.now + transit_ns + int(_LATE_MS * self._random.random() * _MS)
         self._events.at(due, partial(self._arrive, source, target, frame, self._events.now))
 
     def _arrive(self, source: str, target: str, frame: bytes, sent_ns: int) -> None:

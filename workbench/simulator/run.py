@@ -10,32 +10,22 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, Literal
 
-from workbench.config import AckPolicy, Limits, Protections, Timing
-from workbench.faults.draws import between, choose
-from workbench.faults.schedules import Schedule, random_schedule
+from workbench.faults.schedules import Schedule
+from workbench.simulator.drawing import draw_schedule, draw_world
 from workbench.simulator.injector import Injector
 from workbench.simulator.judging import judge
 from workbench.simulator.laws import LawBroken
-from workbench.simulator.world import World, WorldConfig
+from workbench.simulator.world import World
 
 Watch = Callable[[World, Injector], None]
 Failure = Literal["", "correctness", "liveness", "crash"]
 
 EXIT_CODES: Final[dict[Failure, int]] = {"": 0, "correctness": 1, "liveness": 4, "crash": 5}
 
-_POLICIES = ("async", "semi_sync:1", "quorum", "quorum", "quorum/applied", "sync", "sync/durable", "sync/received")
-_SMALL = Limits(
-    group_transactions_max=3,
-    waiting_transactions_max=8,
-    unacknowledged_bytes_max=400,
-    catch_up_bytes_max=120,
-    retained_log_bytes_max=2_000,
-    sessions_max=6,
-)
 _SAFETY_MS = 10_000.0
 _LIVENESS_MS = 60_000.0
 _STEP_MS = 500.0
@@ -88,9 +78,9 @@ def simulate(
     """
     began = time.perf_counter()
     random = Random(f"{seed}/world")
-    config = _draw(seed, random)
+    config = draw_world(seed, random)
     if schedule is None:
-        schedule = random_schedule(random, safety_ms, between(random, 5, 25))
+        schedule = draw_schedule(random, safety_ms)
     world: World | None = None
     took_effect: Counter[str] = Counter()
     failure: Failure = ""
@@ -132,20 +122,6 @@ def _seen(world: World) -> dict[str, Any]:
         "happened": world.laws.happened + world.network.happened,
         "simulated_s": world.events.now / 1e9,
     }
-
-
-def _draw(seed: int, random: Random) -> WorldConfig:
-    ack = AckPolicy.parse(choose(random, _POLICIES))
-    downgrade_ms = choose(random, (0.0, 200.0)) if ack.who == "semi_sync" else 0.0
-    return WorldConfig(
-        seed=seed,
-        followers=choose(random, (2, 2, 4)),
-        clients=choose(random, (2, 4, 8)),
-        ack=ack,
-        limits=_SMALL if random.random() < 0.5 else replace(_SMALL, retained_log_bytes_max=1 << 26, sessions_max=1_000),
-        timing=Timing(downgrade_ms=downgrade_ms, ack_timeout_ms=1_500, session_expiry_ms=8_000),
-        protections=Protections(pre_vote=random.random() < 0.7, check_quorum=random.random() < 0.7),
-    )
 
 
 def _come_right(world: World) -> None:

@@ -1,0 +1,116 @@
+"""What a seed stands for: a cluster, and the faults that strike it.
+
+Not every seed has every kind of fault: where all of them strike at once, most of what one of them could have brought to
+light does not happen (swarm testing: Groce and others, 2012). So each seed draws the kinds that it will have, and a
+*theme*: something dangerous that happens in it again and again, often just when it matters (`moments.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final
+
+from workbench.config import AckPolicy, Limits, Protections, Timing
+from workbench.faults.draws import between, choose, some
+from workbench.faults.schedules import Schedule, random_schedule
+from workbench.faults.values import KINDS, Fault, Moment
+from workbench.simulator.world import WorldConfig
+
+_POLICIES = ("async", "semi_sync:1", "quorum", "quorum", "quorum/applied", "sync", "sync/durable", "sync/received")
+_SMALL = Limits(
+    group_transactions_max=3,
+    waiting_transactions_max=8,
+    unacknowledged_bytes_max=400,
+    catch_up_bytes_max=120,
+    retained_log_bytes_max=2_000,
+    sessions_max=6,
+)
+_BACKGROUND_MAX = 15
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Theme:
+    """Faults that belong together. `moments`: what they wait for, one drawn for each; "": nothing. `at_leader`: so many
+    of them strike the leader, whomever they were drawn for."""
+
+    kinds: tuple[str, ...]
+    moments: tuple[Moment, ...] = ("",)
+    count: tuple[int, int]
+    at_leader: float = 0.5
+
+
+_CHANCE: Final = Theme(kinds=tuple(KINDS), count=(5, 25), at_leader=0.0)
+_ELECTIONS: Final = Theme(
+    kinds=("crash", "power_loss", "pause", "cut", "disconnect", "delay", "slow_disk", "transfer"),
+    moments=("election", "election", "election", "rewind"),
+    count=(5, 15),
+    at_leader=0.8,
+)
+_MEMBERS: Final = (
+    Theme(kinds=("join", "removal"), moments=("", "election"), count=(4, 8)),
+    Theme(
+        kinds=("crash", "power_loss", "cut", "pause", "disconnect", "transfer", "removal"),
+        moments=("change", "change", "election"),
+        count=(3, 8),
+        at_leader=0.8,
+    ),
+)
+_HANDOVERS: Final = (
+    Theme(kinds=("transfer",), moments=("", "", "election"), count=(5, 12)),
+    Theme(kinds=("delay", "slow_disk", "duplication", "reordering"), count=(2, 6)),
+)
+_LEASES: Final = Theme(kinds=("pause", "cut", "delay", "clock_drift", "crash"), count=(6, 14), at_leader=0.6)
+_THEMES: Final[tuple[tuple[Theme, ...], ...]] = (
+    (_CHANCE,),
+    (_CHANCE,),
+    (_ELECTIONS,),
+    (_ELECTIONS,),
+    _MEMBERS,
+    _HANDOVERS,
+    (_LEASES,),
+)
+
+
+def draw_world(seed: int, random: Random) -> WorldConfig:
+    """The cluster of a seed."""
+    ack = AckPolicy.parse(choose(random, _POLICIES))
+    downgrade_ms = choose(random, (0.0, 200.0)) if ack.who == "semi_sync" else 0.0
+    return WorldConfig(
+        seed=seed,
+        followers=choose(random, (2, 2, 3, 4)),
+        clients=choose(random, (2, 4, 8)),
+        ack=ack,
+        limits=_SMALL if random.random() < 0.5 else replace(_SMALL, retained_log_bytes_max=1 << 26, sessions_max=1_000),
+        timing=Timing(downgrade_ms=downgrade_ms, ack_timeout_ms=1_500, session_expiry_ms=8_000),
+        protections=Protections(pre_vote=random.random() < 0.7, check_quorum=random.random() < 0.7),
+    )
+
+
+def draw_schedule(random: Random, duration_ms: float) -> Schedule:
+    """The faults of a seed, in the order of their times."""
+    themes = choose(random, _THEMES)
+    faults: list[Fault] = []
+    for theme in themes:
+        faults += _of_theme(random, duration_ms, theme)
+    if themes != (_CHANCE,):
+        faults += random_schedule(random, duration_ms, between(random, 0, _BACKGROUND_MAX), kinds=_a_few(random))
+    return tuple(sorted(faults, key=lambda fault: fault.at_ms))
+
+
+def _of_theme(random: Random, duration_ms: float, theme: Theme) -> list[Fault]:
+    kinds = some(random, theme.kinds, between(random, (len(theme.kinds) + 1) // 2, len(theme.kinds)))
+    faults = random_schedule(random, duration_ms, between(random, *theme.count), kinds=kinds)
+    return [
+        replace(
+            fault,
+            moment=choose(random, theme.moments),
+            target="leader" if random.random() < theme.at_leader else fault.target,
+        )
+        for fault in faults
+    ]
+
+
+def _a_few(random: Random) -> list[str]:
+    """Kinds of faults that a seed has besides."""
+    return some(random, tuple(KINDS), between(random, 1, 6))

@@ -1,0 +1,55 @@
+"""How a simulated client behaves. Drawn for each client of a seed: what every client does at once hides what happens
+only where some do not (swarm testing: Groce and others, 2012)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final
+
+from workbench.faults.draws import choose
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Habits:
+    """Times are milliseconds; fractions of operations or messages."""
+
+    writes: float = 0.7
+    """So many of its operations; the rest are reads."""
+    think_ms: float = 20.0
+    """Between an answer and the next operation, on average."""
+    retry_ms: float = 300.0
+    patience_ms: float = 3_000.0
+    """Then an operation ends in doubt."""
+    insists: bool = False
+    """A write whose leader stepped down is asked for again, to learn whether it took effect."""
+    follows_news: bool = True
+    """It believes whoever says that somebody leads. If not, it stays with its leader as long as that one answers."""
+    late_copies: float = 0.0
+    """Of the writes that it sends; each comes up to seconds later."""
+    lost_replies: float = 0.0
+
+
+USUAL: Final = Habits()
+
+
+def draw_habits(random: Random, count: int) -> list[Habits]:
+    """The habits of all clients of one seed. How busy they are, and what happens to their messages, they share."""
+    shared = replace(
+        USUAL,
+        think_ms=choose(random, (20.0, 40.0, 80.0, 160.0)),
+        late_copies=choose(random, (0.0, 0.0, 0.1, 0.3)),
+        lost_replies=choose(random, (0.0, 0.0, 0.05, 0.3)),
+    )
+    return [_one_of(shared, random) for _ in range(count)]
+
+
+def _one_of(shared: Habits, random: Random) -> Habits:
+    return replace(
+        shared,
+        writes=choose(random, (0.2, 0.7, 0.7, 0.95)),
+        retry_ms=choose(random, (40.0, 150.0, 300.0)),
+        patience_ms=choose(random, (1_500.0, 3_000.0, 6_000.0)),
+        insists=random.random() < 0.6,
+        follows_news=random.random() < 0.7,
+    )
