@@ -49,6 +49,23 @@ async def test_a_removed_follower_counts_no_more() -> None:
         assert status.name == "replica-4"
 
 
+async def test_followers_that_join_at_once_have_names_of_their_own() -> None:
+    async with running(followers=2) as cluster:
+        joined = await asyncio.gather(cluster.add_follower(), cluster.add_follower())
+        assert sorted(status.name for status in joined) == ["replica-4", "replica-5"]
+        assert cluster.names == ("replica-1", "replica-2", "replica-3", *(status.name for status in joined))
+        assert (await cluster.converged()).ok
+
+
+async def test_a_follower_may_be_removed_twice_at_once_and_looked_at_meanwhile() -> None:
+    async with running(followers=2) as cluster:
+        *_, statuses = await asyncio.gather(
+            cluster.remove_follower("replica-3"), cluster.remove_follower("replica-3"), cluster.replicas()
+        )
+        assert statuses[0].role == "leader"
+        assert cluster.names == ("replica-1", "replica-2")
+
+
 async def test_the_last_member_stays() -> None:
     async with running(followers=0) as cluster:
         with pytest.raises(ClusterError, match="replica-1 is the last member: without it there is no data"):

@@ -101,10 +101,14 @@ class Changes:
     async def add(self, name: str, timeout_s: float, changes: dict[str, Any]) -> ReplicaStatus:
         """Start a replica and let it join; its status when it is a member, or an observer that has caught up."""
         name = self._new_name(name)
+        self._used_names.add(name)  # at once: somebody else may add one, too
         replicas = self._replicas
         connection = replicas.connection
-        leader = await self._find_leader_within(timeout_s)
-        self._used_names.add(name)
+        try:
+            leader = await self._find_leader_within(timeout_s)
+        except BaseException:
+            self._used_names.discard(name)  # nothing has been started under it
+            raise
         try:
             async with self._until(timeout_s, f"{name} could not join within {timeout_s:g} s"):
                 members = tuple(member for member in leader.members if member != name)
@@ -217,5 +221,5 @@ class Changes:
 
 
 def _may_pass(refusal: str) -> bool:
-    """Whether the leader may agree a little later."""
-    return "committed" in refusal or "does not lead" in refusal or "joining" in refusal
+    """Whether the leader may agree a little later, or somebody else has asked for the same."""
+    return any(words in refusal for words in ("committed", "does not lead", "joining", "is no member"))

@@ -88,7 +88,8 @@ class Replicas:
                 await self._start(name, **changes)
         except TimeoutError:
             why = self._in_brackets(name)
-            await self._processes[name].kill()
+            if (process := self._processes.get(name)) is not None:
+                await process.kill()
             raise ClusterError(f"{name} was not ready within {self._config.start_timeout_s:g} s{why}") from None
 
     async def _start(self, name: str, **changes: Any) -> None:
@@ -97,9 +98,9 @@ class Replicas:
         except OSError as error:
             raise ClusterError(f"cannot write the files of {name}: {error}") from error
         log = self._directory / "logs" / f"{name}.log"
-        self._processes[name] = await self._host.start_replica(name, path, log)
+        process = self._processes[name] = await self._host.start_replica(name, path, log)
         while await self._try_to_ask(name, Inspect, _ASK_AGAIN_S) is None:
-            if self._processes[name].returncode is not None:
+            if process.returncode is not None:
                 raise ClusterError(self.why_down(name))
 
     def _save_config(self, name: str, changes: dict[str, Any]) -> Path:
@@ -136,10 +137,11 @@ class Replicas:
         return self._directory / "replicas" / name
 
     async def forget(self, name: str) -> None:
-        """End a replica that counts no more. Its files stay."""
-        process = self._processes.pop(name)
+        """End a replica that counts no more, unless somebody has done so already. Its files stay."""
+        process = self._processes.pop(name, None)
         self.names = tuple(one for one in self.names if one != name)
-        await process.terminate(_STOP_S)
+        if process is not None:
+            await process.terminate(_STOP_S)
 
     async def stop(self) -> None:
         """End every process, gently if there is time."""
@@ -175,20 +177,20 @@ class Replicas:
 
         Raises `ClusterError` when there is no answer.
         """
-        self.process(name)
+        process = self.process(name)
         status = await self._try_to_ask(name, make, _ANSWER_S)
         if status is None:
-            ended = self._processes[name].returncode is not None
             what = f"{name} did not answer within {_ANSWER_S:g} s{self._in_brackets(name)}"
-            raise ClusterError(self.why_down(name) if ended else what)
+            raise ClusterError(what if process.returncode is None else self.why_down(name))
         return ReplicaStatus.from_message(status)
 
     async def _try_to_ask(
         self, name: str, make: Callable[[int, str], Message], timeout_s: float
     ) -> messages.ReplicaStatus | None:
         """None when the time was up or the replica's process has ended."""
+        process = self.process(name)
         answer = asyncio.ensure_future(self.connection.control(name, make, timeout_s))
-        ended = asyncio.ensure_future(self._processes[name].wait())
+        ended = asyncio.ensure_future(process.wait())
         await asyncio.wait((answer, ended), return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
         status = answer.result() if answer.done() else None
@@ -199,7 +201,9 @@ class Replicas:
 
     def why_down(self, name: str) -> str:
         """Why a replica cannot answer; the empty string when its process is at work."""
-        process = self._processes[name]
+        process = self._processes.get(name)
+        if process is None:
+            return f"{name} belongs to the cluster no more"
         if process.returncode is not None:
             return _how_ended(name, process)
         return f"{name} is paused" if process.is_paused else ""
