@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.cluster.temporary import make_temporary_directory
+from workbench.temporary import make_temporary_directory
 
 
 def test_folders_of_dead_processes_are_removed_and_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

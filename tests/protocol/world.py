@@ -126,7 +126,6 @@ class World:
         self.nodes[name] = MemoryNode(
             name=name,
             laws=self.laws,
-            core=self._core(name, recovered),
             snapshots=self.snapshots,
             first_members=self.first_members,
         )

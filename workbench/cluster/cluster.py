@@ -34,9 +34,9 @@ from workbench.cluster.status import (
     why_not_settled,
     with_reasons,
 )
-from workbench.cluster.temporary import make_temporary_directory
 from workbench.config import ClusterConfig
 from workbench.errors import ClusterError
+from workbench.temporary import make_temporary_directory
 from workbench.workloads.single_rows import WORKLOADS
 
 __all__ = ["Cluster", "ConvergenceReport", "ReplicaStatus"]

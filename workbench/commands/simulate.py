@@ -36,6 +36,12 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument("--faults", type=Path, metavar="FILE.toml", help="one schedule of faults for every seed")
     parser.add_argument("--bug", metavar="NAME", help="plant a bug, and stop when a seed catches it; `list` shows all")
+    parser.add_argument(
+        "--log-format",
+        metavar="F",
+        help="memory (default): fast; statement, logical, mixed, wal: real storage on disks that forget",
+    )
+    parser.add_argument("--twice", action="store_true", help="simulate each seed once more: it must come to the same")
     parser.add_argument("--no-shrink", action="store_true", help="leave schedules that fail as long as they are")
     parser.add_argument(
         "--output",
@@ -53,6 +59,7 @@ class _Run:
 
     bug: Bug | None
     faults: Path | None
+    log_format: str
     wanted: int
     swarm: Swarm
     interrupted: bool = False
@@ -63,6 +70,8 @@ class _Run:
         words = ["workbench", "simulate", "--seeds", f"{one.seed}:{one.seed + 1}"]
         if self.bug is not None:
             words[2:2] = ["--bug", self.bug.name]
+        if self.log_format != _usual_format(self.bug):
+            words[2:2] = ["--log-format", self.log_format]
         if one.seed in self.kept:
             words += ["--faults", str(self.kept[one.seed][1])]
         elif self.faults is not None:
@@ -88,14 +97,18 @@ def run(arguments: argparse.Namespace) -> int:
     seeds = _seeds(arguments.seeds or ("0:100" if bug is None else "0:1000"))
     from workbench.commands.terminal import print_json
     from workbench.faults.schedules import check_schedule, load_schedule
+    from workbench.simulator.disks import check_format, check_strikes
     from workbench.simulator.swarm import Swarm
 
+    log_format = arguments.log_format or _usual_format(bug)
+    check_format(log_format)
     schedule = None
     if arguments.faults is not None:
         schedule = load_schedule(arguments.faults)
         check_schedule(schedule, ("replica-1", "replica-2", "replica-3"), "simulated", aims=True)
-    done, began = _Run(bug, arguments.faults, len(seeds), Swarm()), time.perf_counter()
-    _simulate(done, seeds, schedule)
+        check_strikes(schedule, log_format)
+    done, began = _Run(bug, arguments.faults, log_format, len(seeds), Swarm()), time.perf_counter()
+    _simulate(done, seeds, schedule, twice=arguments.twice)
     if schedule is None and done.swarm.failed:
         _keep(done, arguments.output, shrink=not arguments.no_shrink and not done.interrupted)
     wall_s = time.perf_counter() - began
@@ -117,14 +130,20 @@ def _bug(name: str | None) -> Bug | None:
     raise ConfigurationError(f"unknown bug {name!r}", hint=nearest(name, (bug.name for bug in BUGS), "bugs"))
 
 
-def _simulate(done: _Run, seeds: range, schedule: Schedule | None) -> None:
+def _usual_format(bug: Bug | None) -> str:
+    from workbench.simulator.disks import MEMORY
+
+    return MEMORY if bug is None else bug.log_format
+
+
+def _simulate(done: _Run, seeds: range, schedule: Schedule | None, *, twice: bool) -> None:
     from workbench.commands.terminal import progress
     from workbench.simulator.swarm import run_seeds
 
     swarm, began = done.swarm, time.perf_counter()
     with progress("simulate") as tell:
         try:
-            for one in run_seeds(seeds, schedule=schedule, bug=done.bug):
+            for one in run_seeds(seeds, schedule=schedule, bug=done.bug, log_format=done.log_format, twice=twice):
                 swarm.add(one)
                 rate = swarm.messages / (time.perf_counter() - began)
                 tell(
@@ -193,6 +212,7 @@ def _failed(done: _Run, one: Simulated) -> dict[str, Any]:
 def _document(done: _Run, wall_s: float) -> dict[str, Any]:
     swarm = done.swarm
     return {
+        "log_format": done.log_format,
         "seeds": swarm.seeds,
         "messages": swarm.messages,
         "entries": swarm.entries,

@@ -26,6 +26,7 @@ from workbench.protocol.snapshot import Recovered
 from workbench.protocol.values import Entry, LoggedEntry, Position, Statement
 from workbench.replica.counters import Counters
 from workbench.replica.rollback import Describer, write_rollback
+from workbench.replica.surroundings import HOST, Surroundings
 from workbench.storage import hard_state
 from workbench.storage.base import Store
 from workbench.storage.engines import open_configured_store, restore_configured_database
@@ -45,7 +46,9 @@ _logger = logging.getLogger(__name__)
 class ReplicaDisk:
     """Everything durable of one replica. Synchronous, used by one thread at a time."""
 
-    def __init__(self, config: ReplicaConfig, counters: Counters, files: Files) -> None:
+    def __init__(
+        self, config: ReplicaConfig, counters: Counters, files: Files, surroundings: Surroundings = HOST
+    ) -> None:
         self._config = config
         self._counters = counters
         self._files = files
@@ -59,6 +62,7 @@ class ReplicaDisk:
             maker=config.name,
             log_format=config.log_format,
             page_size=config.page_size,
+            draw=surroundings.draw,
         )
         self.incoming = Incoming(files, self._directory / "incoming")
         if self.snapshots.is_installing:

@@ -83,6 +83,11 @@ class SnapshotMaking:
         self._is_finished = False
         self._measured: Measured | None = None
 
+    @property
+    def is_under_way(self) -> bool:
+        """A copy was begun, and is neither sealed nor abandoned."""
+        return self._copy is not None
+
     def begin(self, store: Store) -> list[SnapshotAnswer]:
         """Begin a copy of what `store` has applied."""
         assert self._copy is None, "one copy at a time"

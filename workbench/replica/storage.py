@@ -58,6 +58,7 @@ from workbench.replica.apply_times import ApplyTimes
 from workbench.replica.counters import Counters
 from workbench.replica.disk import ReplicaDisk
 from workbench.replica.snapshot_making import SnapshotMaking
+from workbench.replica.surroundings import HOST, Surroundings
 from workbench.storage.files import Files, LocalFiles, is_disk_full
 from workbench.storage.replication_log import Record
 from workbench.storage.snapshot_file import SnapshotFile
@@ -87,13 +88,20 @@ class ReplicaStorage:
     """Everything durable of one replica."""
 
     def __init__(
-        self, config: ReplicaConfig, counters: Counters, *, files: Files | None = None, copies_beside: bool = True
+        self,
+        config: ReplicaConfig,
+        counters: Counters,
+        *,
+        files: Files | None = None,
+        copies_beside: bool = True,
+        surroundings: Surroundings = HOST,
     ) -> None:
         self._config = config
+        self._wall_ns = surroundings.wall_ns
         self._counters = counters
         files = LocalFiles(bytes_max=config.limits.disk_bytes_max) if files is None else files
         self.files = files
-        self._disk = ReplicaDisk(config, counters, files)
+        self._disk = ReplicaDisk(config, counters, files, surroundings)
         self._making = SnapshotMaking(self._disk.snapshots, counters, beside=copies_beside)
         self._open_group = False
         self._apply_times = ApplyTimes(config.directory) if config.apply_times else None
@@ -112,6 +120,11 @@ class ReplicaStorage:
             return self._making.proceed(self._disk.store)
         except OSError as error:
             raise StorageError(explain(error)) from error
+
+    @property
+    def is_copying(self) -> bool:
+        """Whether a copy of the database was begun that is neither sealed nor abandoned."""
+        return self._making.is_under_way
 
     def wait_for_copy(self) -> None:
         """Wait until `proceed` has something to do, if a copy is on its way."""
@@ -175,7 +188,7 @@ class ReplicaStorage:
         if self._disk.diverged:
             return Executed(effect.position, Execution((), (), b""))  # its reign ends when it hears of that
         hit("execute.before")
-        wall_ms = time.time_ns() // 1_000_000
+        wall_ms = self._wall_ns() // 1_000_000
         began = time.thread_time_ns()
         execution = self._disk.store.execute(effect.group, effect.position)
         self._counters.execute_ns += time.thread_time_ns() - began

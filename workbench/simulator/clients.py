@@ -14,9 +14,10 @@ from typing import Protocol
 
 from workbench.faults.draws import choose, some
 from workbench.protocol.messages import ClientBatch, Outcome, Read, ReadReply, ReplyBatch, WriteReply
-from workbench.protocol.values import Position, Statement, Transaction
+from workbench.protocol.values import Position, Transaction
 from workbench.simulator.events import Events
 from workbench.simulator.habits import Habits
+from workbench.simulator.memory_format import Workload
 
 _MS = 1_000_000
 _KEYS = "abcdefgh"
@@ -37,6 +38,11 @@ class ClientWorld(Protocol):
 
     events: Events
     names: tuple[str, ...]
+
+    @property
+    def workload(self) -> Workload:
+        """What it can ask."""
+        ...
 
     def ask(self, client: str, replica: str, batch: ClientBatch) -> None:
         """Send requests to a replica."""
@@ -97,6 +103,8 @@ class Client:
         self._born = 0
         self._committed = 0
         self._leader = world.names[0]
+        self._is_first = True
+        """There may be no table yet, as far as this session knows."""
         self._trusts = True
         """The leader has not left it without an answer."""
         self._written = Position()
@@ -121,7 +129,7 @@ class Client:
             value = f"{self._session}.{self._sequence}"
             count = 2 if self._random.random() < _OF_TWO_STATEMENTS else 1
             keys = some(self._random, _KEYS, count)
-            statements = tuple(Statement("set", (key, value)) for key in keys)
+            statements = self._world.workload.write(keys, value, is_first=self._is_first)
             self.open = Transaction(self._session, self._sequence, statements, self._born)
             values: dict[str, object] = dict.fromkeys(keys, value)
             self.history.append(Operation(self._session, self._sequence, "write", values, now))
@@ -138,7 +146,7 @@ class Client:
         return Read(
             self._session,
             self._requests,
-            Statement("get", (key,)),
+            self._world.workload.read(key),
             from_leader=how == "leader",
             linearizable=how == "linearizable",
             after=after.get(how, Position()),
@@ -222,6 +230,7 @@ class Client:
     def _on_write(self, reply: WriteReply) -> None:
         match reply.outcome:
             case Outcome.OK:
+                self._is_first = False
                 self.history[-1].position = reply.position
                 self._written = max(self._written, reply.position)
                 self._seen = max(self._seen, reply.position)
@@ -233,7 +242,9 @@ class Client:
             case Outcome.EXPIRED:
                 self._end("info")
                 self._session, self._sequence, self._born = self._world.new_session(), 0, self._committed
+                self._is_first = True
             case Outcome.REFUSED:
+                self._is_first = True
                 self._end("fail")
             case _:
                 self._end("info")

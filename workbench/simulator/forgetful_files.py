@@ -12,7 +12,8 @@ synced by this layer, also for what SQLite has written into it: until then any s
 - `power_after(n)`: the n-th operation from now on raises `PowerCut`, and so do all that follow.
 - `fail_sync()`: the next sync fails as fsync does: the pages count as clean from then on but never reach the disk.
 - `is_full`: files of the replication log can grow no more; of what is appended a half is written, as on a real disk.
-- `kill`: the process ends, the machine does not. `power_loss`: the machine ends, too.
+- `kill`: the process ends, the machine does not. `power_loss`: the machine ends, too. Either can leave what is left in
+  another directory (`kill_into`, `power_loss_into`), for a process that cannot be made to release its files.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 
@@ -45,9 +47,15 @@ class PowerCut(BaseException):
 class _Content:
     """What one file (not one name) holds durably, and what was done to it since: (offset, data), or (size, None)."""
 
-    def __init__(self, durable: bytes = b"") -> None:
+    def __init__(self, durable: bytes | bytearray = b"") -> None:
         self.durable = bytearray(durable)
         self.unsynced: list[tuple[int, bytes | None]] = []
+
+    def copy(self) -> _Content:
+        """The same once more."""
+        other = _Content(self.durable)
+        other.unsynced = list(self.unsynced)
+        return other
 
     def behind(self, actual: bytes) -> None:
         """Somebody else has written, too: the file holds `actual` now, none of it durable but what was."""
@@ -200,6 +208,35 @@ class FaultyFiles(LocalFiles):
             content.tear(random)
             (new / path.relative_to(old)).write_bytes(content.durable)
         tear_scratch(random, new)
+
+    def kill_into(self, old: Path, new: Path) -> FaultyFiles:
+        """What a process that is killed leaves of the directory `old`, as the directory `new` on the disk that is
+        returned: everything written is still seen, and still not durable. The process can write nothing more."""
+        shutil.copytree(old, new)
+        successor = FaultyFiles(bytes_max=self._bytes_max, shares_main_file=bool(self._shared))
+        successor.is_full = self.is_full
+        contents = {id(content): content for content in (*self._names.values(), *self._durable_names.values())}
+        for change in (change for changes in self._unsynced_names.values() for change in changes):
+            contents |= {id(content): content for content in change.values() if content is not None}
+        copies = {key: content.copy() for key, content in contents.items()}
+
+        def moved(names: Mapping[Path, _Content | None]) -> dict[Path, _Content | None]:
+            return {
+                new / path.relative_to(old): None if content is None else copies[id(content)]
+                for path, content in names.items()
+            }
+
+        _apply(successor._names, moved(self._names))
+        _apply(successor._durable_names, moved(self._durable_names))
+        for directory, changes in self._unsynced_names.items():
+            successor._unsynced_names[new / directory.relative_to(old)] = [moved(change) for change in changes]
+        self.end()
+        return successor
+
+    def end(self) -> None:
+        """Nothing can be done here any more."""
+        self.kill()
+        self._cut_at = 0
 
     def _forget_names(self, random: Random) -> None:
         """Let any beginning of the changes of names that were not synced have reached the disk."""

@@ -34,14 +34,17 @@ USUAL: Final = Habits()
 
 
 def draw_habits(random: Random, count: int) -> list[Habits]:
-    """The habits of all clients of one seed. How busy they are, and what happens to their messages, they share."""
+    """The habits of all clients of one seed. How busy they are, and what happens to their messages, they share; in some
+    seeds they read nearly all of the time, so that a leader that was deposed has nothing uncommitted, and is asked."""
+    mostly_reads = random.random() < 0.3
     shared = replace(
         USUAL,
         think_ms=choose(random, (20.0, 40.0, 80.0, 160.0)),
         late_copies=choose(random, (0.0, 0.0, 0.1, 0.3)),
         lost_replies=choose(random, (0.0, 0.0, 0.05, 0.3)),
     )
-    return [_one_of(shared, random) for _ in range(count)]
+    habits = [_one_of(shared, random) for _ in range(count)]
+    return [replace(one, writes=0.04) for one in habits] if mostly_reads else habits
 
 
 def _one_of(shared: Habits, random: Random) -> Habits:

@@ -215,6 +215,12 @@ class Laws:
             self._hold("applied", name, position)
             position = self._entries[position][1]
 
+    def same_databases(self, leader: str, digests: Mapping[str, object]) -> None:
+        """Replicas with the same log have the same database, whatever it is made of."""
+        for name, digest in digests.items():
+            if digest != digests[leader]:
+                raise LawBroken(f"law 3: {name} has the log of {leader}, and another database: {digest}")
+
     def history(self, position: Position) -> list[LoggedEntry]:
         """The entries of the one log that leads to `position`."""
         found: list[LoggedEntry] = []

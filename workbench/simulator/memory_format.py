@@ -2,14 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
 from workbench.protocol.outcomes import Execution, Refused
 from workbench.protocol.snapshot import SnapshotState
-from workbench.protocol.values import LoggedEntry, Member, StatementResult, Transaction
+from workbench.protocol.values import Entry, LoggedEntry, Member, Statement, StatementResult, Transaction
+from workbench.simulator.laws import changes
+
+
+class Workload(Protocol):
+    """What clients ask of a database of some kind, and what must come of it."""
+
+    def write(self, keys: Sequence[str], value: str, *, is_first: bool) -> tuple[Statement, ...]:
+        """Assign `value` to all `keys`. `is_first`: there may be no table yet."""
+        ...
+
+    def read(self, key: str) -> Statement:
+        """What `key` holds: one row with one value, or none."""
+        ...
+
+    def asked(self, writes: Iterable[Transaction]) -> None:
+        """Clients have sent these."""
+        ...
+
+    def changes(self, entry: Entry) -> dict[str, object]:
+        """What `entry` assigns."""
+        ...
+
+
+class MemoryWorkload:
+    """The statements of a database that is a dictionary, and whose entries say themselves what they assign."""
+
+    def write(self, keys: Sequence[str], value: str, *, is_first: bool) -> tuple[Statement, ...]:
+        """As a `Workload`: there is always a table."""
+        return tuple(Statement("set", (key, value)) for key in keys)
+
+    def read(self, key: str) -> Statement:
+        """As a `Workload`."""
+        return Statement("get", (key,))
+
+    def asked(self, writes: Iterable[Transaction]) -> None:
+        """As a `Workload`."""
+
+    def changes(self, entry: Entry) -> dict[str, object]:
+        """As a `Workload`."""
+        return changes(entry)
 
 
 @dataclass(frozen=True)

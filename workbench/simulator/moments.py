@@ -69,6 +69,9 @@ class Lookout:
         state = leader.core.state
         if moment == "election":
             return state.term
+        if moment == "write":
+            last = state.log.last
+            return last if last.index > state.committed else None
         changed_at = state.ledger.membership.changed_at
         return (state.term, changed_at) if changed_at > state.committed else None
 

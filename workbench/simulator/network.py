@@ -4,7 +4,7 @@ Rules:
 
 - Between two processes order is kept, as a broker keeps it for one publisher, unless a fault reorders.
 - A frame that is on its way when its receiver goes down, or hears nothing any more, is lost.
-- Client links have no faults but that nobody is there: the anomalies that matter come from between the replicas.
+- Client links have no faults but that nobody is there; what clients miss, and ask twice, is their habit (`habits.py`).
 """
 
 from __future__ import annotations

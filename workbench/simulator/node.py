@@ -29,7 +29,7 @@ class Node(ABC):
 
     name: str
     laws: Laws
-    core: Replica
+    core: Replica = field(init=False, repr=False)
     log: list[LoggedEntry] = field(default_factory=list)
     synced: int = 0
     """Entries of the log that survive a power loss."""

@@ -10,14 +10,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final, Literal
 
 from workbench.faults.schedules import Schedule
+from workbench.simulator.disks import MEMORY, can_strike, disks_of, fitted
 from workbench.simulator.drawing import draw_schedule, draw_world
 from workbench.simulator.injector import Injector
-from workbench.simulator.judging import judge
+from workbench.simulator.judging import judge, judge_ledger
 from workbench.simulator.laws import LawBroken
 from workbench.simulator.world import World
 
@@ -37,6 +38,7 @@ class Simulated:
     """What one seed came to. `faults`: kind -> how many took effect; `schedule`: those that were planned."""
 
     seed: int
+    log_format: str = MEMORY
     failure: Failure = ""
     reason: str = ""
     trace_hash: str = ""
@@ -71,6 +73,7 @@ def simulate(
     schedule: Schedule | None = None,
     safety_ms: float = _SAFETY_MS,
     watch: Watch | None = None,
+    log_format: str = MEMORY,
 ) -> Simulated:
     """Let the world of `seed` run, under faults of its own or under `schedule`, and judge it.
 
@@ -78,24 +81,25 @@ def simulate(
     """
     began = time.perf_counter()
     random = Random(f"{seed}/world")
-    config = draw_world(seed, random)
+    config = fitted(draw_world(seed, random), log_format)
     if schedule is None:
-        schedule = draw_schedule(random, safety_ms)
+        schedule = can_strike(draw_schedule(random, safety_ms), log_format)
     world: World | None = None
     took_effect: Counter[str] = Counter()
     failure: Failure = ""
     reason = ""
     try:
-        world = World(config)
-        injector = Injector(world, Random(f"{seed}/faults"))
-        took_effect = injector.took_effect
-        injector.plan(schedule)
-        if watch is not None:
-            watch(world, injector)
-        world.run_for(safety_ms)
-        injector.heal()
-        _come_right(world)
-        _judge_end(world)
+        with disks_of(log_format, seed) as disks:
+            world = World(config, disks)
+            injector = Injector(world, Random(f"{seed}/faults"))
+            took_effect = injector.took_effect
+            injector.plan(schedule)
+            if watch is not None:
+                watch(world, injector)
+            world.run_for(safety_ms)
+            injector.heal()
+            _come_right(world)
+            _judge_end(world)
     except LawBroken as broken:
         failure, reason = "correctness", str(broken)
     except _NotLive as stuck:
@@ -105,6 +109,7 @@ def simulate(
     seen = _seen(world) if world is not None else {}
     return Simulated(
         seed=seed,
+        log_format=log_format,
         failure=failure,
         reason=reason,
         schedule=schedule,
@@ -114,11 +119,20 @@ def simulate(
     )
 
 
+def simulate_twice(seed: int, *, schedule: Schedule | None = None, log_format: str = MEMORY) -> Simulated:
+    """As `simulate`; a seed that tells another story the second time has failed, whatever came of it."""
+    first, second = (simulate(seed, schedule=schedule, log_format=log_format) for _ in range(2))
+    if first.trace_hash == second.trace_hash and first.reason == second.reason:
+        return replace(first, wall_s=first.wall_s + second.wall_s)
+    reason = f"repetition: the trace was {first.trace_hash}, and {second.trace_hash} the second time"
+    return replace(first, failure="correctness", reason=reason, wall_s=first.wall_s + second.wall_s)
+
+
 def _seen(world: World) -> dict[str, Any]:
     return {
         "trace_hash": world.trace_hash,
         "messages": world.network.messages,
-        "entries": world.laws.happened["memory entries"],
+        "entries": world.laws.happened[f"{world.disks.log_format} entries"],
         "happened": world.laws.happened + world.network.happened,
         "simulated_s": world.events.now / 1e9,
     }
@@ -166,6 +180,8 @@ def _judge_end(world: World) -> None:
     for name in leader.core.state.members:
         world.laws.no_effect_was_honest(world.nodes[name].log)
         world.laws.took_effect_once(world.nodes[name].log)
+        judge_ledger(name, world.nodes[name].core.state.ledger, world.nodes[name].log, world.first_members)
+    world.laws.same_databases(leader.name, {name: world.nodes[name].digest() for name in leader.core.state.members})
     for name, node in world.nodes.items():
         world.laws.dropped_are_kept(name, node.log, node.kept_aside())
     world.laws.committed_survived(leader.log)

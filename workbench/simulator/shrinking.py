@@ -26,7 +26,7 @@ def shrink_failure(failed: Simulated) -> Schedule:
     def fails(schedule: Schedule) -> bool:
         if time.monotonic() >= deadline:
             raise _Enough
-        return simulate(failed.seed, schedule=schedule).fails_like(failed)
+        return simulate(failed.seed, schedule=schedule, log_format=failed.log_format).fails_like(failed)
 
     return shrink(failed.schedule, fails)
 

@@ -11,7 +11,8 @@ from functools import partial
 from multiprocessing import get_context
 
 from workbench.faults.schedules import Schedule
-from workbench.simulator.run import EXIT_CODES, Simulated, simulate
+from workbench.simulator.disks import MEMORY
+from workbench.simulator.run import EXIT_CODES, Simulated, simulate, simulate_twice
 from workbench.simulator.shrinking import shrink_failure
 from workbench.simulator.worker import begin
 from workbench.simulator.zoo import Bug
@@ -56,12 +57,15 @@ def run_seeds(
     schedule: Schedule | None = None,
     workers: int = 0,
     bug: Bug | None = None,
+    log_format: str = MEMORY,
+    twice: bool = False,
 ) -> Iterator[Simulated]:
     """Simulate every seed, on `workers` processes (0: one for each core), in the order in which they end.
 
-    With a planted `bug`, which takes a process of its own, in the order of the seeds.
+    With a planted `bug`, which takes a process of its own, in the order of the seeds. `twice`: each seed is simulated
+    once more, which must come to the same.
     """
-    one = partial(simulate, schedule=schedule)
+    one = partial(simulate_twice if twice else simulate, schedule=schedule, log_format=log_format)
     workers = min(workers or os.cpu_count() or 1, len(seeds))
     if workers <= 1 and bug is None:
         yield from map(one, seeds)

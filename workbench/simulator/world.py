@@ -29,18 +29,17 @@ from workbench.protocol.effects import (
     TellClients,
 )
 from workbench.protocol.inputs import Input, Received, Tick
-from workbench.protocol.ledger import Ledger
 from workbench.protocol.messages import Campaign, ClientBatch, LeaderNews, Message, ReplyBatch
 from workbench.protocol.replica import Replica
 from workbench.protocol.roles import Role
 from workbench.protocol.snapshot import Recovered
 from workbench.protocol.state import ReplicaState
 from workbench.simulator.clients import Client
+from workbench.simulator.disks import Disks, MemoryDisks
 from workbench.simulator.events import Events
 from workbench.simulator.habits import draw_habits
 from workbench.simulator.laws import LawBroken, Laws
-from workbench.simulator.memory_disk import MemoryNode
-from workbench.simulator.memory_format import Snapshot
+from workbench.simulator.memory_format import Workload
 from workbench.simulator.network import Network
 from workbench.simulator.node import Node
 
@@ -68,13 +67,14 @@ class WorldConfig:
 class World:
     """Replicas `replica-1..n`, clients `client-1..m`. `nodes` has all replicas that ever were, `names` those to ask."""
 
-    def __init__(self, config: WorldConfig) -> None:
+    def __init__(self, config: WorldConfig, disks: Disks | None = None) -> None:
         self.config = config
+        self.disks = MemoryDisks() if disks is None else disks
         self.random = Random(config.seed)
         self.events = Events()
         self.network = Network(self.events, self.random, self._deliver)
         self.names = tuple(f"replica-{number}" for number in range(1, config.followers + 2))
-        self._first_members = self.names
+        self.first_members = self.names
         protections = config.protections
         self.laws = Laws(
             len(self.names),
@@ -82,6 +82,7 @@ class World:
             elected=protections.up_to_date_check and protections.fencing,
             leases=protections.fencing and protections.check_quorum,
             downgrades=config.timing.downgrade_ms > 0,
+            changes=self.disks.workload.changes,
         )
         self.nodes: dict[str, Node] = {}
         self.paused: set[str] = set()
@@ -98,7 +99,6 @@ class World:
         self._lives: Counter[str] = Counter()
         """How often a replica was started; what belongs to an earlier life does nothing."""
         self._busy: set[str] = set()
-        self._snapshots: dict[str, Snapshot] = {}
         self._sessions = 0
         self._trace = hashlib.blake2b(digest_size=16)
         for name in self.names:
@@ -126,18 +126,15 @@ class World:
             self.observers.add(name)
         if name not in self.names:
             self.names = (*self.names, name)
-        core = self._core(name, Recovered(ledger=Ledger(self._first_members)))
-        self.nodes[name] = MemoryNode(
-            name=name, laws=self.laws, core=core, snapshots=self._snapshots, first_members=self._first_members
-        )
-        self._begin_life(name)
+        self.nodes[name] = self.disks.add(name, self)
+        self.restart(name)
 
     def _core(self, name: str, recovered: Recovered) -> Replica:
         config = self.config
         state = ReplicaState.recover(
             name=name,
-            log_format="memory",
-            layout="in memory",
+            log_format=self.disks.log_format,
+            layout=self.disks.layout,
             ack=config.ack,
             limits=config.limits,
             timing=config.timing,
@@ -239,7 +236,13 @@ class World:
 
     def ask(self, client: str, replica: str, batch: ClientBatch) -> None:
         """Requests of a client set out."""
+        self.disks.workload.asked(batch.writes)
         self.network.send(client, replica, encode(batch))
+
+    @property
+    def workload(self) -> Workload:
+        """What clients ask."""
+        return self.disks.workload
 
     def new_session(self) -> int:
         """A number that no session has had."""

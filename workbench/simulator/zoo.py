@@ -23,6 +23,8 @@ class Bug:
     breaks: str
     patch: Patch
     first_seed: int = 0
+    log_format: str = "memory"
+    """What the disks must be made of, for a bug in the code of real ones."""
 
 
 BUGS: Final = (

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from workbench.failpoints import hit
@@ -27,14 +27,24 @@ _SEALED = re.compile(r"\d{20}-\d+\.snapshot")
 
 
 class Snapshots:
-    """One replica's snapshots. `maker` begins the names of those made here."""
+    """One replica's snapshots. `maker` begins the names of those made here, bytes from `draw` end them."""
 
-    def __init__(self, files: Files, directory: Path, *, maker: str, log_format: str, page_size: int) -> None:
+    def __init__(
+        self,
+        files: Files,
+        directory: Path,
+        *,
+        maker: str,
+        log_format: str,
+        page_size: int,
+        draw: Callable[[int], bytes] = os.urandom,
+    ) -> None:
         self._files = files
         self._directory = directory
         self._maker = maker
         self._log_format = log_format
         self._page_size = page_size
+        self._draw = draw
         self._copy: OpenFile | None = None
         files.make_directory(directory)
         names = files.list(directory)
@@ -72,7 +82,7 @@ class Snapshots:
         """Make the copy the newest snapshot, durably, and remove the older ones."""
         assert self._copy is not None
         position = state.position
-        name = f"{self._maker}-{position}-{os.urandom(6).hex()}"
+        name = f"{self._maker}-{position}-{self._draw(6).hex()}"
         write_manifest(self._copy, name, measured, state, log_format=self._log_format, page_size=self._page_size)
         hit("snapshot.seal.before_sync")
         self._copy.sync()

@@ -1,4 +1,4 @@
-"""Folders for clusters that nobody wants to keep.
+"""Folders that nobody wants to keep.
 
 A process that is killed cannot remove its folder, so the folder's name tells whose it is, and the next process that
 makes one removes those of processes that are gone.
@@ -14,13 +14,15 @@ import tempfile
 from pathlib import Path
 
 _PREFIX = "replication-workbench-"
+_MEMORY = Path("/dev/shm")
 
 
-def make_temporary_directory() -> Path:
-    """A new, empty folder that belongs to this process."""
+def make_temporary_directory(*, in_memory: bool = False) -> Path:
+    """A new, empty folder that belongs to this process; `in_memory`: where no disk is asked, if the system has that."""
+    folder = _MEMORY if in_memory and os.access(_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
     with contextlib.suppress(OSError):
-        _remove_abandoned(Path(tempfile.gettempdir()))
-    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        _remove_abandoned(folder)
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=folder))
 
 
 def _remove_abandoned(folder: Path) -> None:
