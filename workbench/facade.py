@@ -30,6 +30,7 @@ from workbench.run_listing import runs_root
 if TYPE_CHECKING:
     import pandas as pd
 
+    from workbench.charts.history_timeline import HistoryTimeline
     from workbench.widgets.panel import ExperimentPanel
 
 __all__ = ["ExperimentHandle", "Run", "experiment", "experiments", "invariant_lines"]
@@ -228,6 +229,19 @@ class Run:
         if name not in self._drawn:
             raise RunError(f"this run has no chart {name!r}", hint="charts: " + ", ".join(self._drawn))
         return self._drawn[name]
+
+    def timeline(self) -> HistoryTimeline:
+        """The history, judged for linearizability, as an interactive page: the last value of a cell shows itself.
+
+        Of one that is not linearizable it shows the first key that fails, with what conflicts, and who led meanwhile.
+        """
+        from workbench.charts.history_timeline import run_timeline
+        from workbench.checkers.linearizability import linearizability
+        from workbench.history_tables import table_operations
+
+        operations = table_operations(self.operations)
+        events = self.table("events") if "events" in self.tables else None
+        return run_timeline(operations, linearizability(operations), events)
 
     def report(self, path: Path | str | None = None) -> Path:
         """Write one self-contained HTML page about the run; by default to `report.html` in its folder."""

@@ -10,8 +10,9 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 
+from workbench.charts.spans import Rule, Span, spans_of
 from workbench.charts.style import style
-from workbench.charts.timeline import Mark, Rule, Span, draw_timeline, end_of, new_timeline, spans_of
+from workbench.charts.timeline import Mark, draw_timeline, end_of, new_timeline
 
 RULES = [
     Rule("leads", frozenset({"leads"}), frozenset({"killed", "deposed"})),

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from workbench.charts.spans import Rule, spans_of
 from workbench.charts.style import (
     BLUE,
     GREEN,
@@ -23,7 +24,7 @@ from workbench.charts.style import (
     quiet_axes,
     table_of,
 )
-from workbench.charts.timeline import Mark, Rule, draw_timeline, end_of, new_timeline, spans_of
+from workbench.charts.timeline import Mark, draw_timeline, end_of, new_timeline
 from workbench.results import RunFolder
 
 RULES = (

@@ -1,7 +1,11 @@
 """A history as an interactive page: one lane a process, one bar an operation, what conflicts marked. Needs no network.
 
+    found = linearizability(history.operations)
+    run_timeline(history.operations, found, events).write("timeline.html")
+
 The page holds its script and data, so it can be mailed and opened anywhere; in a notebook it stands in a frame of its
-own. Of a long history it shows the end of the shortest failing prefix, and what conflicts wherever that is.
+own. Of a run it shows above the processes who led, and who was paused, cut off or down; what was wrong tints the lanes
+below. Of a long history it shows the end of the shortest failing prefix, and what conflicts wherever that is.
 """
 
 from __future__ import annotations
@@ -16,25 +20,28 @@ from typing import Any, Final
 import jinja2
 import pandas as pd
 
+from workbench.charts.spans import Rule, Span, spans_of
 from workbench.checkers.linearizability import Failing, Linearizability
 from workbench.errors import ConfigurationError
 from workbench.history_operations import OPEN, Operation, tell, told
 
-OPERATIONS_MAX: Final = 300
+OPERATIONS_MAX: Final = 1_500
 """Operations that a page shows before the end of the failing prefix, or of a history that does not fail."""
 _AFTER_MAX: Final = 20
 
+RULES: Final = (
+    Rule("leads", frozenset({"leads", "still leads"}), frozenset({"paused", "cut off", "killed"})),
+    Rule("paused", frozenset({"paused"}), frozenset({"resumed", "killed"})),
+    Rule("cut off", frozenset({"cut off"}), frozenset({"mended", "killed"})),
+    Rule("down", frozenset({"killed"}), frozenset({"restarted"})),
+    Rule("catches up", frozenset({"restarted"}), frozenset({"caught up"})),
+)
+"""States of replicas, by the events of a run."""
+FAULTS: Final = frozenset({"paused", "cut off", "down"})
+
 _COLOURS: Final = {"read": "var(--read)", "write": "var(--write)", "cas": "var(--cas)"}
 _LABEL_MAX: Final = 24
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What was wrong from `begin_ns` to `end_ns` (None: to the end; the same: a moment)."""
-
-    name: str
-    begin_ns: int
-    end_ns: int | None = None
+_OUTCOMES: Final = {"ok": "ok", "fail": "failed: it did not happen", "info": "in doubt: it may have happened or not"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,8 @@ class HistoryTimeline:
     """The page; in a notebook its value shows itself."""
 
     html: str
+    words: str
+    """What the page says in one sentence."""
     operations_shown: int
 
     def write(self, path: Path | str) -> Path:
@@ -53,44 +62,61 @@ class HistoryTimeline:
             raise ConfigurationError(f"cannot write {target}: {error.strerror}") from error
         return target
 
+    def __repr__(self) -> str:
+        return f"HistoryTimeline({self.words})"
+
     def _repr_html_(self) -> str:
+        """The page in a frame; where frames are not shown, its words remain."""
         page = html.escape(self.html, quote=True)
-        return f'<iframe srcdoc="{page}" title="history" style="width:100%;height:34rem;border:0"></iframe>'
+        frame = f'<iframe srcdoc="{page}" title="timeline" style="width:100%;height:38rem;border:0"></iframe>'
+        return f'<div role="figure" aria-label="{html.escape(self.words, quote=True)}">{frame}</div>'
+
+
+def run_timeline(
+    operations: Sequence[Operation], found: Linearizability, events: pd.DataFrame | None = None
+) -> HistoryTimeline:
+    """A page about the history of a run: its failing cell, else its first one. `events`: the run's table of them."""
+    cell = found.failing.cell if found.failing else next((one.cell for one in operations), "")
+    here = [one for one in operations if one.cell == cell]
+    end_ms = max((one.completed_ns or one.invoked_ns for one in here), default=0) / 1e6
+    return history_timeline(here, found, states_of_run(events, cell, end_ms))
+
+
+def states_of_run(events: pd.DataFrame | None, cell: str, end_ms: float) -> list[Span]:
+    """Who led, and who was away, in one cell, by the run's table of events; nothing without such a table."""
+    if events is None or not {"cell", "at_ms", "event", "replica"} <= set(events.columns):
+        return []
+    return spans_of(events[events["cell"] == cell], RULES, end_ms)
 
 
 def history_timeline(
-    operations: Sequence[Operation], found: Linearizability | None = None, faults: Iterable[Fault] = ()
+    operations: Sequence[Operation], found: Linearizability | None = None, states: Iterable[Span] = ()
 ) -> HistoryTimeline:
-    """A page about a history, or about what `linearizability` found in it."""
+    """A page about a history, or about what `linearizability` found in it. `states`: of replicas, meanwhile."""
     failing = found.failing if found else None
     all_shown = list(failing.operations) if failing else list(operations)
     all_shown.sort(key=lambda one: one.begin)
     shown = _chosen(all_shown, failing)
-    conflicting = {one.number for one in failing.conflict.operations} if failing else set()
+    conflicting = [one.number for one in failing.conflict.operations] if failing else []
+    spans = sorted(states)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("workbench.charts"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    marks = list(faults)
-    names = [name for name in ("read", "write", "cas") if any(one.f == name for one in shown)]
+    title = _title(failing, found)
     page = environment.get_template("history_timeline.html.jinja").render(
-        title=_title(failing, found),
-        words=found.verdict.reason if found else "",
+        title=title,
+        words=_words(failing, found),
         note=_note(shown, all_shown, failing),
-        legend=[(name, _COLOURS[name]) for name in names],
+        legend=[(name, colour) for name, colour in _COLOURS.items() if any(one.f == name for one in shown)],
+        doubtful=any(one.outcome == "info" for one in shown),
+        failed=any(one.outcome == "fail" for one in shown),
         conflicting=bool(conflicting),
-        faults=bool(marks),
-        data=_data(shown, conflicting, failing, marks),
+        states=sorted({span.state for span in spans}),
+        fault_states=FAULTS,
+        data=_data(shown, conflicting, failing, spans),
     )
-    return HistoryTimeline(page, len(shown))
-
-
-def faults_of_run(events: pd.DataFrame | None, cell: str) -> list[Fault]:
-    """What a run folder's table of events says about one cell, as moments."""
-    if events is None or not {"cell", "at_ms", "event", "replica"} <= set(events.columns):
-        return []
-    rows = events[events["cell"] == cell]
-    moments = zip(rows["event"], rows["replica"], rows["at_ms"], strict=True)
-    return [Fault(f"{event} {replica}".strip(), int(at * 1e6), int(at * 1e6)) for event, replica, at in moments]
+    reason = found.verdict.reason if found else ""
+    return HistoryTimeline(page, f"{title}: {reason}" if reason else title, len(shown))
 
 
 def _chosen(operations: list[Operation], failing: Failing | None) -> list[Operation]:
@@ -106,26 +132,41 @@ def _chosen(operations: list[Operation], failing: Failing | None) -> list[Operat
 def _title(failing: Failing | None, found: Linearizability | None) -> str:
     if failing is None:
         return "A history" if found is None else f"A history, linearizable: {found.verdict.status}"
-    cell = f" of {failing.cell}" if failing.cell else ""
-    return f"Key {failing.key!r}{cell} is not linearizable"
+    return f"Key {failing.key!r} is not linearizable"
+
+
+def _words(failing: Failing | None, found: Linearizability | None) -> str:
+    """Why not, without what the title has said."""
+    if failing is None:
+        return found.verdict.reason if found else ""
+    words = failing.conflict.words
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def _note(shown: list[Operation], operations: list[Operation], failing: Failing | None) -> str:
-    text = f"{len(shown):,} of {len(operations):,} operations are shown."
-    if failing is not None and len(shown) < len(operations):
-        text += " They are those around the end of the shortest failing prefix, and those in conflict."
-    return text + " Bars reach from invocation to completion; events stand in their order, evenly spaced."
+    cells = {one.cell for one in shown} - {""}
+    sentences = [f"Cell {cells.pop()}"] if len(cells) == 1 else []
+    of = "operations" if failing is None else "operations on this key"
+    sentences.append(f"{len(shown):,} of {len(operations):,} {of} are shown")
+    if failing is not None:
+        sentences.append(
+            f"The first {failing.prefix:,} are the shortest prefix without an order; what came later is pale"
+        )
+    if failing is not None and operations and shown[0].begin > operations[0].begin:
+        sentences.append("What came long before its end is left out, unless it is in conflict")
+    return ". ".join([*sentences, "A bar reaches from an operation's invocation to its completion."])
 
 
-def _data(shown: list[Operation], conflicting: set[int], failing: Failing | None, faults: list[Fault]) -> str:
+def _data(shown: list[Operation], conflicting: list[int], failing: Failing | None, spans: list[Span]) -> str:
     """The data of the page as JSON in which nothing can end the element that holds it."""
     moments = [(one.begin, one.invoked_ns) for one in shown]
     moments += [(one.end, one.completed_ns or 0) for one in shown if one.end != OPEN]
     moments.sort()
     rank = {place: at for at, (place, _) in enumerate(moments)}
     lanes = sorted({one.process for one in shown})
-    start = moments[0][1] if moments else 0
+    start = 0 if spans else min((time for _, time in moments), default=0)
     end = failing.last.end if failing else None
+    with_key = len({one.key for one in shown}) > 1
     rows = []
     for one in shown:
         late = end is not None and one.begin > end
@@ -135,11 +176,13 @@ def _data(shown: list[Operation], conflicting: set[int], failing: Failing | None
                 "lane": lanes.index(one.process),
                 "begin": rank[one.begin],
                 "end": None if one.end == OPEN else rank[one.end],
-                "label": _label(one),
+                "label": _label(one, with_key),
+                "place": one.replica,
                 "words": tell(one),
                 "classes": classes,
                 "colour": _COLOURS.get(one.f, "var(--other)"),
                 "conflict": one.number in conflicting,
+                "where_and_when": ", ".join(filter(None, [one.replica, _when(one, start)])),
                 "details": _details(one, start),
             }
         )
@@ -147,34 +190,48 @@ def _data(shown: list[Operation], conflicting: set[int], failing: Failing | None
         "operations": rows,
         "lanes": [f"process {lane}" for lane in lanes],
         "times": [time for _, time in moments],
+        "start": start,
         "end": None if end is None else rank[end],
-        "faults": [{"name": one.name, "begin_ns": one.begin_ns, "end_ns": one.end_ns} for one in faults],
+        "conflict": [at for at, one in enumerate(shown) if one.number in conflicting],
+        "replicas": sorted({span.lane for span in spans}),
+        "states": [
+            {
+                "replica": span.lane,
+                "state": span.state,
+                "fault": span.state in FAULTS,
+                "begin_ns": round(span.from_ms * 1e6),
+                "end_ns": round(span.to_ms * 1e6),
+            }
+            for span in spans
+        ],
     }
     return json.dumps(data).replace("<", "\\u003c")
 
 
-def _label(one: Operation) -> str:
-    value = told(one.value) if one.value is not None else "–"
+def _label(one: Operation, with_key: bool) -> str:
+    """What stands in the bar."""
+    value = "absent" if one.value is None else told(one.value)
     if one.f == "read":
         text = value if one.outcome == "ok" else "?"
     elif one.f == "cas":
         text = f"≠ {told(one.expected)}" if one.matched is False else f"{told(one.expected)} → {value}"
     else:
         text = value
+    key = f"{one.key} = " if with_key else ""
+    text = f"{key}{text}"
     return text if len(text) <= _LABEL_MAX else text[: _LABEL_MAX - 1] + "…"
 
 
+def _when(one: Operation, start: int) -> str:
+    """From when to when, in ms since the beginning of the axis."""
+    until = "open" if one.completed_ns is None else f"{(one.completed_ns - start) / 1e6:,.1f}"
+    return f"{(one.invoked_ns - start) / 1e6:,.1f} – {until} ms"
+
+
 def _details(one: Operation, start: int) -> list[str]:
-    """What a person may want to know of an operation; times in ms since the first that is shown."""
-    until = "never" if one.completed_ns is None else f"{(one.completed_ns - start) / 1e6:,.3f} ms"
-    words = {"ok": "ok", "fail": "failed: it did not happen", "info": "in doubt: it may have happened, or still may"}
-    shown = [
-        f"invoked {(one.invoked_ns - start) / 1e6:,.3f} ms",
-        f"completed {until}",
-        words[one.outcome],
-        f"session {one.session}",
-    ]
-    shown += [f"replica {one.replica}"] if one.replica else []
-    shown += [f"position {one.term}.{one.index}"] if one.index else []
+    """What a person may want to know of an operation."""
+    shown = [_when(one, start), _OUTCOMES[one.outcome], f"session {one.session}"]
+    shown += [one.replica] if one.replica else []
+    shown += [f"term {one.term}, index {one.index}"] if one.index else []
     shown += [one.error] if one.error else []
     return shown

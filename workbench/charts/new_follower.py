@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from workbench.charts.spans import Rule, spans_of
 from workbench.charts.style import (
     BLUE,
     GREEN,
@@ -26,7 +27,7 @@ from workbench.charts.style import (
     quiet_axes,
     table_of,
 )
-from workbench.charts.timeline import LOOKS, Look, Mark, Rule, draw_timeline, end_of, new_timeline, spans_of
+from workbench.charts.timeline import LOOKS, Look, Mark, draw_timeline, end_of, new_timeline
 from workbench.results import RunFolder
 
 _TITLE = "A replica joins while writes go on"

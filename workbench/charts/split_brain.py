@@ -10,6 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from workbench.charts.spans import Rule, spans_of
 from workbench.charts.style import (
     BLUE,
     FAINT,
@@ -25,7 +26,7 @@ from workbench.charts.style import (
     quiet_axes,
     table_of,
 )
-from workbench.charts.timeline import Mark, Rule, draw_timeline, end_of, new_timeline, spans_of
+from workbench.charts.timeline import Mark, draw_timeline, end_of, new_timeline
 from workbench.results import RunFolder
 
 OLD_COLOUR, NEW_COLOUR = ORANGE, BLUE

@@ -5,7 +5,8 @@
 
 A timeline has two panels, writes and reads, and with lanes a third one that shows each replica's state as bars. Rates
 are rows of `workbench.metrics.rates_over_time`, of one cell; what did not end well is stacked on top of what did. Marks
-are XX"""
+are moments, each a line through all panels; states come from `workbench.charts.spans`.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from workbench.charts.spans import Span
 from workbench.charts.style import BLUE, FAINT, GREEN, INK, VERMILION, few_ticks, mix, new_figure, number
 
 KIND_COLOURS = {"write": BLUE, "read": GREEN}
@@ -40,23 +42,6 @@ class Mark(NamedTuple):
     short: str = ""
 
 
-class Span(NamedTuple):
-    """A time in which a lane (a replica) was in a state."""
-
-    lane: str
-    state: str
-    from_ms: float
-    to_ms: float
-
-
-class Rule(NamedTuple):
-    """A lane is in `state` from one of the events `begins` of its own to the next of `ends` of its own."""
-
-    state: str
-    begins: frozenset[str]
-    ends: frozenset[str]
-
-
 class Look(NamedTuple):
     """How a state's bar looks. `hatch` as matplotlib has it."""
 
@@ -72,21 +57,6 @@ LOOKS: Mapping[str, Look] = {
     "catches up": Look(mix(GREEN, "#ffffff", 0.55)),
 }
 """States that mean the same in every chart."""
-
-
-def spans_of(events: pd.DataFrame, rules: Sequence[Rule], end_ms: float) -> list[Span]:
-    """The spans that the rows `at_ms`, `event`, `replica` of one cell tell of; what has not ended lasts to `end_ms`."""
-    spans = []
-    ordered = events.sort_values("at_ms", kind="stable") if len(events) else events
-    for rule in rules:
-        since: dict[str, float] = {}
-        for row in ordered.itertuples():
-            if row.event in rule.ends and row.replica in since:
-                spans.append(Span(row.replica, rule.state, since.pop(row.replica), row.at_ms))
-            if row.event in rule.begins:
-                since.setdefault(row.replica, row.at_ms)
-        spans += [Span(replica, rule.state, at_ms, end_ms) for replica, at_ms in since.items()]
-    return spans
 
 
 def end_of(rates: pd.DataFrame) -> float:

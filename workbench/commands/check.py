@@ -96,10 +96,9 @@ def _linearizability(history: History, arguments: argparse.Namespace) -> tuple[V
     found = linearizability(history.operations, model, seconds_max=arguments.seconds)
     if arguments.html is None:
         return found.verdict, {}
-    from workbench.charts.history_timeline import faults_of_run, history_timeline
+    from workbench.charts.history_timeline import run_timeline
 
-    cell = found.failing.cell if found.failing else ""
-    page = history_timeline(history.operations, found, faults_of_run(history.faults, cell))
+    page = run_timeline(history.operations, found, history.faults)
     return found.verdict, {"html": str(page.write(arguments.html))}
 
 
