@@ -8,10 +8,10 @@ set, at the same time. One that did not match says only what the key was not, an
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,9 @@ import pandas as pd
 from workbench.history import SCHEMA, validate_operations
 from workbench.history_events import Pair, read_pairs
 from workbench.history_operations import Operation, token, told
+
+Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+Booleans: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
 _INT64: Final = 2**63
 _NUMBERS: Final = ("operation", "session", "value", "term", "index", "member", "invoked_ns", "completed_ns", "place")
@@ -62,10 +65,10 @@ def coded_table(operations: Iterable[Operation]) -> Coded:
     return columns.coded()
 
 
-def read_coded(path: Path | str) -> Coded:
+def read_coded_by_lines(path: Path | str) -> Coded:
     """`coded_table` of a file of JSON Lines, without its operations. Raises `HistoryError` with the line that is wrong.
 
-    Rows are in the order of their invocation.
+    Rows are in the order of their invocation. `history_bulk.read_coded` is the same, and quicker.
     """
     columns = _Columns()
     for pair in read_pairs(path):
@@ -94,6 +97,74 @@ def _add_pair(columns: _Columns, pair: Pair) -> None:
     columns.add(start.f, outcome, matched, expected, value, numbers, texts)
 
 
+class ValueCodes:
+    """Numbers for values: 64-bit integers stand for themselves as long as all are such; else values are numbered."""
+
+    def __init__(self) -> None:
+        self.originals: dict[int, Any] = {}
+        """Code -> value; empty as long as values stand for themselves."""
+        self._codes: dict[Any, int] | None = None
+
+    def extend(self, column: array[int], missing: bytearray, values: Sequence[Any]) -> None:
+        """Append to `column` what stands for `values` (0 for None). `missing`: which of all rows hold None."""
+        if self._codes is None and not _stand_for_themselves(values):
+            self._codes = {}
+            for row, before in enumerate(column):
+                if not missing[row]:
+                    column[row] = self._code(before)
+        if self._codes is None:
+            column.fromlist([0 if value is None else value for value in values])
+        else:
+            column.fromlist([0 if value is None else self._code(value) for value in values])
+
+    def _code(self, value: Any) -> int:
+        assert self._codes is not None
+        stands_for = token(value)
+        code = self._codes.get(stands_for)
+        if code is None:
+            code = self._codes[stands_for] = len(self._codes) + 1
+            self.originals[code] = value
+        return code
+
+
+def _stand_for_themselves(values: Sequence[Any]) -> bool:
+    if not set(map(type, values)) <= {int, type(None)}:
+        return False
+    integers = [value for value in values if value is not None]
+    return not integers or (min(integers) >= -_INT64 and max(integers) < _INT64)
+
+
+def coded_of(
+    numbers: Mapping[str, Integers],
+    labels: Mapping[str, tuple[Sequence[str], Integers]],
+    no_value: Booleans,
+    not_completed: Booleans,
+    operations: int,
+    values: Mapping[int, Any],
+    added: Mapping[int, int] | None = None,
+) -> Coded:
+    """The table made of its columns, whose rows are in order. `labels`: words, and which of them each row has."""
+    nothing = np.zeros(len(no_value), dtype=np.int64)
+    begun = pd.arrays.IntegerArray(numbers["invoked_ns"], np.zeros(len(no_value), dtype=bool))
+    whole = {
+        **{name: numbers[name] for name in ("operation", "session", "term", "index", "member")},
+        **{name: _text(*labels[name]) for name in _TEXTS},
+        "value": pd.arrays.IntegerArray(numbers["value"], no_value),
+        "intended_ns": begun,
+        "invoked_ns": begun.copy(),
+        "completed_ns": pd.arrays.IntegerArray(numbers["completed_ns"], not_completed),
+        "sequence": nothing,
+        "identifier": nothing.copy(),
+    }
+    frame = validate_operations(pd.DataFrame({name: whole[name] for name in SCHEMA}, copy=False))
+    return Coded(frame, operations, values, added or {})
+
+
+def _text(words: Sequence[str], codes: Integers) -> Any:
+    known = pd.array(list(words), dtype="str")
+    return known.take(codes) if len(codes) else known[:0]
+
+
 class _Columns:
     """The columns of a table that grows."""
 
@@ -103,9 +174,7 @@ class _Columns:
         self.not_completed = bytearray()
         self.texts = {name: array("q") for name in _TEXTS}
         self.words: dict[str, dict[str, int]] = {name: {} for name in _TEXTS}
-        self.codes: dict[Any, int] | None = None
-        """Value -> its code; None as long as all values are integers, which stand for themselves."""
-        self.originals: dict[int, Any] = {}
+        self.values = ValueCodes()
         self.cas_reads: list[int] = []
         self.operations = 0
 
@@ -135,7 +204,7 @@ class _Columns:
         into = self.numbers
         into["operation"].append(number or 0)
         into["session"].append(session or 0)
-        into["value"].append(0 if value is None else self.code(value))
+        self.values.extend(into["value"], self.no_value, (value,))
         into["term"].append(term or 0)
         into["index"].append(index or 0)
         into["member"].append(member or 0)
@@ -151,28 +220,10 @@ class _Columns:
             words = self.words[name]
             self.texts[name].append(words.setdefault(text, len(words)))
 
-    def code(self, value: Any) -> int:
-        if self.codes is None:
-            if type(value) is int and -_INT64 <= value < _INT64:
-                return value
-            self.codes = {}
-            values = self.numbers["value"]
-            for row, before in enumerate(values):
-                if not self.no_value[row]:
-                    values[row] = self.code(before)
-        stands_for = token(value)
-        code = self.codes.get(stands_for)
-        if code is None:
-            code = self.codes[stands_for] = len(self.codes) + 1
-            self.originals[code] = value
-        return code
-
     def coded(self) -> Coded:
         """The table, in the order of the invocations."""
-        columns = {name: np.frombuffer(self.numbers[name], dtype=np.int64) for name in _NUMBERS}
-        if not self.operations:
-            columns = {name: np.zeros(0, dtype=np.int64) for name in _NUMBERS}
-        number = columns["operation"].copy()
+        columns = {name: np.array(self.numbers[name], dtype=np.int64) for name in _NUMBERS}
+        number = columns["operation"]
         added = np.array(self.cas_reads, dtype=np.int64)
         numbers: dict[int, int] = {}
         if len(added):
@@ -180,29 +231,13 @@ class _Columns:
             numbers = {unused + at: int(number[row]) for at, row in enumerate(self.cas_reads)}
             number[added] = unused + np.arange(len(added))
         along = np.lexsort((columns["place"], columns["invoked_ns"]))
-        table = {name: columns[name][along] for name in ("session", "term", "index", "member")}
-        table["operation"] = number[along]
-        nothing = np.zeros(len(along), dtype=np.int64)
-        done = self._nullable(columns["completed_ns"], self.not_completed, along)
-        begun = self._nullable(columns["invoked_ns"], bytearray(len(along)), along)
-        whole = {
-            **table,
-            **{name: self._text(name, along) for name in _TEXTS},
-            "value": self._nullable(columns["value"], self.no_value, along),
-            "intended_ns": begun,
-            "invoked_ns": begun.copy(),
-            "completed_ns": done,
-            "sequence": nothing,
-            "identifier": nothing.copy(),
-        }
-        frame = validate_operations(pd.DataFrame({name: whole[name] for name in SCHEMA}, copy=False))
-        return Coded(frame, self.operations, self.originals, numbers)
-
-    @staticmethod
-    def _nullable(values: Any, missing: bytearray, along: Any) -> Any:
-        return pd.arrays.IntegerArray(values[along], np.frombuffer(bytes(missing), dtype=bool)[along])
-
-    def _text(self, name: str, along: Any) -> Any:
-        words = pd.array(list(self.words[name]), dtype="str")
-        codes = np.array(self.texts[name], dtype=np.int64)[along]
-        return words.take(codes) if len(codes) else words
+        labels = {name: (list(self.words[name]), np.array(self.texts[name], dtype=np.int64)[along]) for name in _TEXTS}
+        return coded_of(
+            {name: column[along] for name, column in columns.items()},
+            labels,
+            np.frombuffer(bytes(self.no_value), dtype=bool)[along],
+            np.frombuffer(bytes(self.not_completed), dtype=bool)[along],
+            self.operations,
+            self.values.originals,
+            numbers,
+        )

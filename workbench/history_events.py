@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -22,31 +22,35 @@ from workbench.history_operations import FUNCTIONS, OPEN, Operation, token, told
 TIME_MAX: Final = 2**62
 """Times are at most so far from 0, in ns: 146 years."""
 
-_INT64: Final = 2**63
 _SCALARS = (str, int, float, bool, type(None))
 
 
-class Event(msgspec.Struct, omit_defaults=True, kw_only=True):
+Integer: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Natural: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Time: TypeAlias = Annotated[int, msgspec.Meta(ge=-TIME_MAX, le=TIME_MAX)]
+
+
+class Event(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """One line of a history. Every line has process, type, f, key, value and time_ns; `result` is of an `ok` cas."""
 
-    process: int
+    process: Integer
     type: Literal["invoke", "ok", "fail", "info"]
     f: str
     key: str
     value: Any
-    time_ns: int
+    time_ns: Time
     result: bool | None = None
-    session: int | None = None
+    session: Integer | None = None
     replica: str = ""
-    term: int = 0
-    index: int = 0
-    member: int = 0
-    operation: int | None = None
+    term: Natural = 0
+    index: Natural = 0
+    member: Natural = 0
+    operation: Integer | None = None
     cell: str = ""
     error: str = ""
-    intended_ns: int | None = None
-    sequence: int = 0
-    identifier: int = 0
+    intended_ns: Time | None = None
+    sequence: Natural = 0
+    identifier: Natural = 0
 
 
 class Pair(NamedTuple):
@@ -205,19 +209,6 @@ class _Reader:
         """What a line says by itself."""
         if self.functions is not None and event.f not in self.functions:
             raise self.wrong(f"f is {event.f!r}", hint=f"this history holds {', '.join(self.functions)}")
-        if abs(event.time_ns) > TIME_MAX:
-            raise self.wrong(f"time_ns is {event.time_ns}", hint="it must be within 2**62 ns of 0")
-        if not (
-            -_INT64 <= event.process < _INT64
-            and 0 <= event.term < _INT64
-            and 0 <= event.index < _INT64
-            and 0 <= event.member < _INT64
-            and 0 <= event.sequence < _INT64
-            and 0 <= event.identifier < _INT64
-            and -_INT64 <= (event.session or 0) < _INT64
-            and -_INT64 <= (event.operation or 0) < _INT64
-        ):
-            raise self.wrong("a number out of range", hint="64 bits; positions and sequences are not negative")
         if event.result is not None and (event.f != "cas" or event.type != "ok"):
             raise self.wrong(f"a result of {event.f} {event.type}", hint="only a cas that is ok has a result")
         self.check_value(event)

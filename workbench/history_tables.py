@@ -21,7 +21,8 @@ import pandas as pd
 
 from workbench.errors import HistoryError
 from workbench.history import SCHEMA, complete_columns, operations_frame, validate_operations
-from workbench.history_columns import Coded, coded_table, read_coded
+from workbench.history_bulk import read_coded
+from workbench.history_columns import Coded, coded_table
 from workbench.history_events import Event, Pair, placed_operations, read_operations, read_pairs, write_events
 from workbench.history_operations import Operation, told
 from workbench.operation_rows import OperationRow
