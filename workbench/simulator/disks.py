@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, Protocol, get_args
 
 from workbench.config import LogFormatName, ReplicaConfig
 from workbench.errors import ConfigurationError
-from workbench.faults.schedules import Schedule
+from workbench.faults.draws import between
+from workbench.faults.schedules import Schedule, random_schedule
 from workbench.simulator.memory_disk import MemoryNode
 from workbench.simulator.memory_format import MemoryWorkload, Snapshot, Workload
 from workbench.simulator.node import Node
@@ -34,6 +35,7 @@ _PAGE_BYTES: Final = 512
 _SEGMENT_BYTES: Final = 6_000
 _LARGER: Final = 12
 """Entries of a real log format are so many times as long as those in memory, and so are their bounds."""
+_OF_DISKS: Final = ("power_loss", "crash", "failing_sync", "disk_full")
 _NOT_DONE: Final = frozenset({"damage"})
 """What is done to the database behind a replica's back, a real one might not notice before it matters."""
 
@@ -136,9 +138,13 @@ def fitted(config: WorldConfig, log_format: str) -> WorldConfig:
     return replace(config, limits=larger)
 
 
-def can_strike(schedule: Schedule, log_format: str) -> Schedule:
-    """What of a drawn schedule can be done to disks of this kind."""
-    return tuple(one for one in schedule if log_format == MEMORY or one.kind not in _NOT_DONE)
+def aimed(schedule: Schedule, log_format: str, random: Random, duration_ms: float) -> Schedule:
+    """A drawn schedule for disks of this kind: on real ones, some more faults of disks and of their power."""
+    if log_format == MEMORY:
+        return schedule
+    more = random_schedule(random, duration_ms, between(random, 2, 10), kinds=_OF_DISKS)
+    faults = [*(one for one in schedule if one.kind not in _NOT_DONE), *more]
+    return tuple(sorted(faults, key=lambda fault: fault.at_ms))
 
 
 def check_strikes(schedule: Schedule, log_format: str) -> None:

@@ -15,7 +15,7 @@ from random import Random
 from typing import Any, Final, Literal
 
 from workbench.faults.schedules import Schedule
-from workbench.simulator.disks import MEMORY, can_strike, disks_of, fitted
+from workbench.simulator.disks import MEMORY, aimed, disks_of, fitted
 from workbench.simulator.drawing import draw_schedule, draw_world
 from workbench.simulator.injector import Injector
 from workbench.simulator.judging import judge, judge_ledger
@@ -83,7 +83,7 @@ def simulate(
     random = Random(f"{seed}/world")
     config = fitted(draw_world(seed, random), log_format)
     if schedule is None:
-        schedule = can_strike(draw_schedule(random, safety_ms), log_format)
+        schedule = aimed(draw_schedule(random, safety_ms), log_format, random, safety_ms)
     world: World | None = None
     took_effect: Counter[str] = Counter()
     failure: Failure = ""

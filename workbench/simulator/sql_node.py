@@ -124,7 +124,8 @@ class SqlNode(Node):
             )
             recovered = self._storage.recover()
         except WorkbenchError as error:
-            raise LawBroken(f"law 3: {self.name} does not come back: {error}") from error
+            reason = str(error).replace(f"{self.config.directory.parent}/", "")
+            raise LawBroken(f"law 3: {self.name} does not come back: {reason}") from error
         self._check_term((recovered.term, recovered.voted_for))
         self._check_history(recovered)
         self.up, self.disk_failed, self.committed, self.diverged = True, False, 0, bool(recovered.diverged)
