@@ -39,7 +39,8 @@ class RunFolder:
     """Read access to one run folder. Tables are read when first asked for.
 
     `run = RunFolder.open(path)`; `run.summary` and `run.operations` are DataFrames, `run.verdicts` and `run.checks`
-    map names to `Verdict`, `run.invariants` to plain values, and `run.info` is all of `run.json`.
+    map names to `Verdict`, `run.invariants` to plain values; `run.conclusion` is the `Verdict` on all of it, `run.info`
+    all of `run.json`.
     """
 
     def __init__(self, path: Path, info: dict[str, Any]) -> None:
@@ -171,6 +172,18 @@ class RunFolder:
         return self._verdicts("checks")
 
     @property
+    def required_checks(self) -> dict[str, Verdict]:
+        """Of the checks that were made, those that must hold whatever the experiment shows."""
+        required = self.info.get("required_checks", ())
+        return {name: verdict for name, verdict in self.checks.items() if name in required}
+
+    @property
+    def conclusion(self) -> Verdict:
+        """On the claims and the required checks together: its exit code is the run's. No claims: unknown."""
+        claimed = self.verdicts or {"claims": Verdict.unknown("nothing was judged")}
+        return Verdict.all({**claimed, **self.required_checks})
+
+    @property
     def invariants(self) -> dict[str, Any]:
         """Name -> value, such as `lost_acknowledged_writes` -> 0."""
         return dict(self._judged["invariants"])
@@ -190,9 +203,11 @@ class RunFolder:
             "run": str(self.path),
             "experiment": self.experiment,
             "seed": self.seed,
+            "conclusion": self.conclusion.status,
             "verdicts": {name: verdict.status for name, verdict in self.verdicts.items()},
             "parts": {name: dict(verdict.parts) for name, verdict in self.verdicts.items() if verdict.parts},
             "checks": {name: plain(verdict) for name, verdict in self.checks.items()},
+            "required_checks": list(self.required_checks),
             "invariants": plain(self.invariants),
             "summary": plain(rows),
         }

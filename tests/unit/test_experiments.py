@@ -16,7 +16,7 @@ from workbench.experiments.base import Context, Experiment, Outcome
 from workbench.experiments.cells import cell_name, cell_seed, check_ack, claim
 from workbench.experiments.parameters import PROFILES, parameter
 from workbench.experiments.registry import experiment, experiment_names
-from workbench.experiments.runner import exit_code, keep_logs, keep_rollbacks, run_experiment
+from workbench.experiments.runner import keep_logs, keep_rollbacks, run_experiment
 from workbench.results import RunFolder, list_runs
 
 
@@ -153,16 +153,33 @@ async def test_a_wrong_parameter_leaves_no_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statuses", "code"),
+    ("claims", "checks", "code"),
     [
-        (["valid", "valid"], 0),
-        (["valid", "invalid", "unknown"], 1),
-        (["valid", "unknown"], 3),
-        ([], 3),
+        (["valid", "valid"], ["valid", "invalid"], 0),
+        (["valid", "invalid", "unknown"], ["valid"], 1),
+        (["valid", "unknown"], ["valid"], 3),
+        (["valid"], ["invalid"], 1),
+        (["valid"], ["unknown"], 3),
+        (["unknown"], ["invalid"], 1),
+        (["valid"], [], 0),
+        ([], ["valid"], 3),
+        ([], ["invalid"], 1),
     ],
 )
-def test_exit_codes(statuses: list[Any], code: int) -> None:
-    assert exit_code({str(number): Verdict(status) for number, status in enumerate(statuses)}) == code
+async def test_the_claims_and_the_first_check_decide_how_a_run_ends(
+    tmp_path: Path, claims: list[Any], checks: list[Any], code: int
+) -> None:
+    async def judged(context: Context, parameters: Parameters) -> Outcome:
+        found = {f"check_{number}": Verdict(status) for number, status in enumerate(checks)}
+        return Outcome(
+            summary=[], verdicts={str(at): Verdict(status) for at, status in enumerate(claims)}, checks=found
+        )
+
+    sentences = {str(at): "It holds." for at in range(len(claims))}
+    judging = replace(EXAMPLE, conduct=judged, claims=sentences, required_checks=("check_0",))
+    run = await run_experiment(judging, output=tmp_path)
+    assert run.conclusion.exit_code == code
+    assert RunFolder.open(run.path).to_json()["conclusion"] == run.conclusion.status
 
 
 def test_cells_have_names_and_seeds_of_their_own() -> None:
@@ -262,7 +279,7 @@ def test_no_reads_are_unknown_and_not_zero_percent() -> None:
     cells = [reads("async", "any", NO_READS), reads("async", "leader", NO_READS), reads("sync", "any", NO_READS)]
     verdicts = stale_reads.judge(cells)
     assert statuses(verdicts) == dict.fromkeys(stale_reads.EXPERIMENT.claims, "unknown")
-    assert exit_code(verdicts) == 3
+    assert Verdict.all(verdicts).exit_code == 3
 
 
 def test_freshness_needs_enough_reads_that_could_have_been_stale() -> None:

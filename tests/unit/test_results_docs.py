@@ -16,11 +16,14 @@ from tests.unit.synthetic_sessions import session_guarantees_run
 from tests.unit.synthetic_split_brain import split_brain_run
 from tests.unit.synthetic_trade_off import trade_off_run
 from workbench.checkers import session_guarantees, staleness
+from workbench.experiments.registry import experiment, experiment_names
 from workbench.metrics import lag, lag_summary, latency_summary, rate_summary
 from workbench.operation_rows import markdown_table
 from workbench.results import RunFolder
 
-PAGE = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+PROJECT = Path(__file__).parents[2]
+PAGE = (PROJECT / "docs" / "results.md").read_text(encoding="utf-8")
+EXAMPLES = PROJECT / "data" / "examples"
 
 
 def section(title):
@@ -44,6 +47,20 @@ def test_the_table_of_operations_is_the_schema():
     shown = re.search(r"<!-- operations:.*?-->\n(.*?)<!-- end of operations -->", PAGE, re.DOTALL)
     assert shown is not None
     assert shown[1] == markdown_table(), "replace it by what workbench.operation_rows.markdown_table() returns"
+
+
+def test_the_checks_of_every_experiment_are_listed():
+    rows = re.findall(
+        r"^\| `(\w+)` \| (`convergence`.*?) \| ?(.*?) ?\|$", section("Checks that must hold"), re.MULTILINE
+    )
+    listed = {
+        name: (re.findall(r"`(\w+)`", required), re.findall(r"`(\w+)`", others)) for name, required, others in rows
+    }
+    judging = [name for name in experiment_names() if experiment(name).required_checks]
+    assert set(listed) == set(judging)
+    for name, (required, others) in listed.items():
+        assert tuple(required) == experiment(name).required_checks
+        assert set(RunFolder.open(EXAMPLES / name).checks) <= {*required, *others}
 
 
 def test_every_field_of_run_json_is_explained(tmp_path):

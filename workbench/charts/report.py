@@ -107,17 +107,25 @@ def report_html(runs: Sequence[RunFolder]) -> str:
     title = views[0]["question"] if len(views) == 1 else "Replication Workbench: what the runs showed"
     return environment.get_template("report.html.jinja").render(
         title=title,
-        lead="Measured on real replica processes, SQLite databases and an MQTT broker on one machine.",
+        lead=_lead({str(run.info.get("world", "real")) for run in runs}),
         runs=views,
         version=str(runs[0].info.get("versions", {}).get("workbench", "")),
     )
+
+
+def _lead(worlds: set[str]) -> str:
+    real = "measured on real replica processes, SQLite databases and an MQTT broker on one machine"
+    simulated = "run in virtual time: the same replicas and databases, with a simulated network, disks and clock"
+    parts = [words for world, words in (("real", real), ("simulated", simulated)) if world in worlds]
+    lead = "; or ".join(parts)
+    return f"{lead[:1].upper()}{lead[1:]}."
 
 
 def _view(run: RunFolder) -> dict[str, Any]:
     """Everything that the template shows of one run, as text."""
     info, complete = run.info, run.status == "complete"
     verdicts = run.verdicts if complete else {}
-    overall = Verdict.all(verdicts).status
+    overall = run.conclusion.status if complete else "unknown"
     claims: Mapping[str, str] = info.get("claims") or {}
     return {
         "experiment": run.experiment,
@@ -127,12 +135,10 @@ def _view(run: RunFolder) -> dict[str, Any]:
         "status": run.status,
         "error": info.get("error", ""),
         "overall": overall,
-        "overall_words": _OVERALL[overall] if complete else "no results",
+        "overall_words": _overall_words(run) if complete else "no results",
         "charts": _charts(run) if complete else [],
         "claims": [_judged(verdict, _WORDS, claims.get(name, _words(name))) for name, verdict in verdicts.items()],
-        "checks": [_judged(verdict, _CHECK_WORDS, _words(name)) for name, verdict in run.checks.items()]
-        if complete
-        else [],
+        "checks": _checks(run) if complete else [],
         "invariants": [(_words(name), _text(value)) for name, value in run.invariants.items()] if complete else [],
         "summary": _summary(run) if complete else None,
         "tables": _tables(run) if complete else [],
@@ -142,6 +148,21 @@ def _view(run: RunFolder) -> dict[str, Any]:
     }
 
 
+def _overall_words(run: RunFolder) -> str:
+    broken = {name for name, verdict in run.required_checks.items() if verdict.status == "invalid"}
+    return "a check that must hold fails" if broken else _OVERALL[run.conclusion.status]
+
+
+def _checks(run: RunFolder) -> list[dict[str, Any]]:
+    """What the checkers found; what must hold first, and said so."""
+    required = run.required_checks
+    checks = sorted(run.checks.items(), key=lambda item: item[0] not in required)
+    return [
+        _judged(verdict, _CHECK_WORDS, _words(name) + (" (must hold)" if name in required else ""))
+        for name, verdict in checks
+    ]
+
+
 def reproduce_command(run: RunFolder) -> str:
     """The command line that repeats the run: its profile and seed, and every parameter, so that defaults may change."""
     words = ["workbench", "run", run.experiment]
@@ -149,6 +170,8 @@ def reproduce_command(run: RunFolder) -> str:
         words += ["--profile", str(run.info["profile"])]
     if run.seed is not None:
         words += ["--seed", str(run.seed)]
+    if run.info.get("world") == "simulated":
+        words += ["--world", "simulated"]
     for name, value in run.parameters.items():
         text = ",".join(map(_plain, value)) if isinstance(value, list | tuple) else _plain(value)
         words += ["--set", f"{name}={text}"]

@@ -30,10 +30,10 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run all three; the exit code is that of all their claims."""
+    from workbench.checkers.verdict import Verdict
     from workbench.commands.execute import execute
     from workbench.commands.terminal import console, plain, progress, shown_path
     from workbench.experiments.registry import experiment
-    from workbench.experiments.runner import exit_code
 
     screen = console()
     if not arguments.json:
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
             screen.print(f"  {plain(shown_path(folder.path))}", soft_wrap=True)
         screen.print(f"[bold]Report with charts[/bold]\n  {plain(shown_path(report))}", soft_wrap=True)
         screen.print("\nNext: `make lab` opens the notebooks, `workbench experiments` lists what else can be asked.")
-    return exit_code({f"{folder.experiment}: {name}": v for folder in folders for name, v in folder.verdicts.items()})
+    return Verdict.all({folder.experiment: folder.conclusion for folder in folders}).exit_code
 
 
 def _print_experiment(folder: RunFolder) -> None:
@@ -76,8 +76,9 @@ def _print_experiment(folder: RunFolder) -> None:
     screen = console()
     print_result(screen, folder)
     sentences = folder.info.get("claims", {})
-    failed = {name: verdict for name, verdict in folder.verdicts.items() if verdict.status != "valid"}
-    valid = len(folder.verdicts) - len(failed)
+    judged = folder.verdicts | folder.required_checks
+    failed = {name: verdict for name, verdict in judged.items() if verdict.status != "valid"}
+    valid = sum(verdict.status == "valid" for verdict in folder.verdicts.values())
     screen.print(f"{valid} of {len(folder.verdicts)} claims held." + (" Not these:" if failed else ""))
     if failed:
         screen.print(verdict_lines(failed, sentences))

@@ -31,12 +31,11 @@ def configure(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run it; the exit code is that of its claims."""
+    """Run it; the exit code is that of its claims, and of the checks that must hold."""
     from workbench.commands.execute import execute
     from workbench.commands.terminal import print_json, progress
     from workbench.experiments.parameters import parse_assignments
     from workbench.experiments.registry import experiment
-    from workbench.experiments.runner import exit_code
 
     found = experiment(arguments.name)
     overrides = parse_assignments(arguments.assignments)
@@ -59,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         from workbench.commands.tables import print_run
 
         print_run(folder)
-    return exit_code(folder.verdicts)
+    return folder.conclusion.exit_code
 
 
 def _profile(option: str | None) -> str:

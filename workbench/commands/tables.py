@@ -25,6 +25,10 @@ def print_run(folder: RunFolder) -> None:
     screen.print()
     screen.print(verdict_lines(folder.verdicts, folder.info.get("claims", {})))
     bad = {name: verdict for name, verdict in folder.checks.items() if verdict.status != "valid"}
+    failed = {name: bad.pop(name) for name in folder.required_checks if name in bad}
+    if failed:
+        screen.print("\nChecks of the history that must hold, and do not: nothing that was measured counts:")
+        screen.print(verdict_lines(failed))
     if bad:
         screen.print("\nChecks of the history that are not valid (an expected anomaly shows up here, too):")
         screen.print(verdict_lines(bad))

@@ -325,4 +325,5 @@ EXPERIMENT = Experiment(
         "no_acknowledged_write_is_lost": "No false failover loses a write that was acknowledged.",
     },
     minimums=MINIMUMS,
+    required_checks=("convergence", "denied", "repeated"),
 )

@@ -5,6 +5,9 @@ and returns an `Outcome`. It writes no run folder and draws nothing: `runner.py`
 folders only. A claim is a sentence that holds on any machine; figures that depend on the machine are reported in
 the summary and judged by nobody. A claim about a cell that was not measured is not made; one that was measured
 with fewer operations than its minimum is `unknown`.
+
+Checkers judge the history, whatever is claimed. Some anomalies are what an experiment shows; what none of them shows is
+named in `required_checks`, and decides with the claims how the run ends.
 """
 
 from __future__ import annotations
@@ -91,6 +94,8 @@ class Experiment(Generic[P]):
     """Kind of operation -> how many a cell needs before a claim about it is judged."""
     worlds: tuple[World, ...] = ("real",)
     """Where it can run; the first where nobody says."""
+    required_checks: tuple[str, ...] = ()
+    """Checks of the history that no claim expects to fail: where one does, what was measured counts for nothing."""
 
     def __post_init__(self) -> None:
         if set(self.profiles) != set(PROFILES):

@@ -217,4 +217,5 @@ EXPERIMENT = Experiment(
         "rewinds wrote to rollback/ and that did not take effect again.",
     },
     minimums=MINIMUMS,
+    required_checks=("convergence", "denied", "repeated"),
 )

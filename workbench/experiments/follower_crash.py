@@ -336,4 +336,5 @@ EXPERIMENT = Experiment(
         "reads_go_on": "Reads are answered while it is down.",
     },
     minimums={"entries_missed": 1, "writes_waiting": 5},
+    required_checks=("convergence", "lost_writes"),
 )

@@ -278,4 +278,5 @@ EXPERIMENT = Experiment(
     conduct=conduct,
     claims=dict(CLAIMS),
     minimums=MINIMUMS,
+    required_checks=("convergence", "lost_writes"),
 )

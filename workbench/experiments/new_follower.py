@@ -311,4 +311,5 @@ EXPERIMENT = Experiment(
     worlds=("real", "simulated"),
     claims=CLAIMS,
     minimums=MINIMUMS,
+    required_checks=("convergence", "lost_writes"),
 )

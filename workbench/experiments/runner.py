@@ -15,7 +15,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.checkers.verdict import Verdict
 from workbench.errors import ConfigurationError
 from workbench.experiments.base import Context, Experiment, Outcome, Progress, silent
 from workbench.experiments.parameters import choose_profile
@@ -63,7 +62,7 @@ async def run_experiment(
         world=world,
     )
     with writer, tempfile.TemporaryDirectory(prefix=".replicas-", dir=writer.path) as directory:
-        writer.note(claims=dict(experiment.claims))
+        writer.note(claims=dict(experiment.claims), required_checks=list(experiment.required_checks))
         context = Context(directory=Path(directory).resolve(), seed=seed, broker=broker, progress=progress)
         try:
             outcome = await _conduct(experiment, world, context, parameters)
@@ -130,8 +129,3 @@ def keep_rollbacks(source: Path, writer: RunWriter) -> None:
         copy = writer.rollback_directory / path.relative_to(source).parent.parent / path.name
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
-
-
-def exit_code(verdicts: Mapping[str, Verdict]) -> int:
-    """0 when every claim is valid, 1 when any is invalid, else 3: some are unknown, or none was judged."""
-    return Verdict.all(verdicts).exit_code

@@ -265,4 +265,5 @@ EXPERIMENT = Experiment(
     worlds=("real", "simulated"),
     claims=CLAIMS,
     minimums=MINIMUMS,
+    required_checks=("convergence", "lost_writes"),
 )

@@ -24,7 +24,14 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.checkers import Appends, Verdict, appends, double_acknowledgements, no_double_acknowledgement
+from workbench.checkers import (
+    Appends,
+    Verdict,
+    appends,
+    double_acknowledgements,
+    linearizability,
+    no_double_acknowledgement,
+)
 from workbench.client.load import LoadConfig
 from workbench.cluster.cluster import Cluster, ConvergenceReport
 from workbench.config import LOG_FORMATS, AckPolicy, Protections, Timing
@@ -32,9 +39,11 @@ from workbench.errors import ClusterError
 from workbench.experiments.base import Context, Experiment, Outcome, Row
 from workbench.experiments.cells import CONVERGENCE_TIMEOUT_S, cell_name, cell_seed, check_ack, records, started_cluster
 from workbench.experiments.disturbed import DisturbedLoad, contents_of, disturbed_load
+from workbench.experiments.failover_claims import survives_failover
 from workbench.experiments.parameters import parameter
 from workbench.experiments.split_brain_claims import MINIMUMS, Brains, invariants, judge, summary_row
 from workbench.history import operations_frame
+from workbench.history_tables import table_operations
 from workbench.metrics import rates_over_time
 from workbench.operation_rows import OperationRow
 
@@ -231,7 +240,9 @@ def _outcome(cells: list[_Cell], parameters: Parameters) -> Outcome:
         checks={
             "double_acknowledgements": Verdict.all(by_cell),
             "convergence": Verdict.all({cell.labels["cell"]: _convergence(cell.converged) for cell in cells}),
+            "linearizability": Verdict.all({cell.labels["cell"]: _linearizability(cell) for cell in cells}),
             **{fault: Verdict.all(verdicts) for fault, verdicts in _faults(cells).items()},
+            **_with_fencing(cells, parameters),
         },
         invariants=invariants(rows) | {"replica_processes": parameters.followers + 1},
     )
@@ -243,6 +254,26 @@ def _faults(cells: list[_Cell]) -> dict[str, dict[str, Verdict]]:
         for fault, verdict in cell.appends.verdicts().items():
             found.setdefault(fault, {})[cell.labels["cell"]] = verdict
     return found
+
+
+def _with_fencing(cells: list[_Cell], parameters: Parameters) -> dict[str, Verdict]:
+    """Whether every write of the cells with fencing became of what its client was told; no check without such a cell.
+
+    Acknowledged writes may be lost where the policy does not promise that a majority has them.
+    """
+    survives = survives_failover(parameters.ack, parameters.followers + 1)
+    found = {
+        f"{cell.labels['cell']}, {fault}": verdict
+        for cell in cells
+        if cell.labels["fencing"]
+        for fault, verdict in cell.appends.verdicts().items()
+        if survives or fault != "lost"
+    }
+    return {"appends_with_fencing": Verdict.all(found)} if found else {}
+
+
+def _linearizability(cell: _Cell) -> Verdict:
+    return linearizability(table_operations(cell.load.operations)).verdict
 
 
 def _convergence(report: ConvergenceReport) -> Verdict:
@@ -285,4 +316,5 @@ EXPERIMENT = Experiment(
         "entries at the same index.",
     },
     minimums=MINIMUMS,
+    required_checks=("convergence", "appends_with_fencing"),
 )

@@ -262,4 +262,5 @@ EXPERIMENT = Experiment(
         "any replica misses an acknowledged write.",
     },
     minimums={"reads_at_risk": 50},
+    required_checks=("convergence", "lost_writes"),
 )

@@ -205,4 +205,5 @@ EXPERIMENT = Experiment(
     worlds=("real", "simulated"),
     claims=CLAIMS,
     minimums=MINIMUMS,
+    required_checks=("convergence", "denied", "repeated"),
 )

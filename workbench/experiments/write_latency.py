@@ -204,4 +204,5 @@ EXPERIMENT = Experiment(
         "quorum_is_between": "Quorum lies between async and sync (give or take half of the delay: noise).",
     },
     minimums={"writes": 30},
+    required_checks=("convergence", "lost_writes"),
 )
