@@ -48,6 +48,10 @@ class Coded:
         """The operation of the history that row `number` was made of."""
         return self.numbers.get(number, number)
 
+    def codes(self) -> dict[Any, int]:
+        """Token of a value -> what stands for it; empty if codes are the values."""
+        return {token(value): code for code, value in self.values.items()}
+
     def labels(self) -> dict[int, str]:
         """Code -> value as a sentence shows it; empty if codes are the values."""
         return {code: told(value) for code, value in self.values.items()}

@@ -18,11 +18,16 @@ import msgspec
 
 from workbench.errors import HistoryError
 from workbench.history_operations import FUNCTIONS, OPEN, Operation, token, told
+from workbench.history_values import Rule, register_values
 
 TIME_MAX: Final = 2**62
 """Times are at most so far from 0, in ns: 146 years."""
 
-_SCALARS = (str, int, float, bool, type(None))
+_SHOWN_MAX: Final = 300
+"""Characters of an error that shows values of the file."""
+
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_COMPRESSED: Final = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"PK\x03\x04", b"\xfd7zXZ")
 
 
 Integer: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -97,31 +102,36 @@ def operation_events(operations: Iterable[Operation]) -> Iterator[Event]:
     return (event for *_, event in placed)
 
 
-def read_pairs(path: Path | str, functions: Collection[str] | None = FUNCTIONS) -> Iterator[Pair]:
+def read_pairs(
+    path: Path | str, functions: Collection[str] | None = FUNCTIONS, rule: Rule = register_values
+) -> Iterator[Pair]:
     """The operations of a history in the order in which they complete, those that never did last; as a stream.
 
-    `functions`: those that may occur, None for any. Raises `HistoryError` with the line that is wrong.
+    `functions`: those that may occur, None for any; `rule`: what their values must be. Raises `HistoryError` with the
+    line that is wrong.
     """
     try:
         with Path(path).open("rb") as file:
-            yield from _Reader(str(path), functions).read(file)
+            yield from _Reader(str(path), functions, rule).read(file)
     except OSError as error:
         raise HistoryError(f"cannot read the history {path}: {error.strerror}") from error
 
 
-def read_operations(path: Path | str, functions: Collection[str] | None = FUNCTIONS) -> list[Operation]:
+def read_operations(
+    path: Path | str, functions: Collection[str] | None = FUNCTIONS, rule: Rule = register_values
+) -> list[Operation]:
     """The operations of a history in the order of their invocation, with their places.
 
-    Raises `HistoryError` with the line that is wrong.
+    `functions` and `rule` as for `read_pairs`. Raises `HistoryError` with the line that is wrong.
     """
-    reader = _Reader(str(path), functions)
+    reader = _Reader(str(path), functions, rule)
     try:
         with Path(path).open("rb") as file:  # lines in the order of their times are the places: no event is kept
             operations = [_operation(pair, pair.line - 1, pair.end_line - 1) for pair in reader.read(file)]
     except OSError as error:
         raise HistoryError(f"cannot read the history {path}: {error.strerror}") from error
     if not reader.in_order:
-        return placed_operations(list(read_pairs(path, functions)))
+        return placed_operations(list(read_pairs(path, functions, rule)))
     operations.sort(key=lambda operation: operation.begin)
     return operations
 
@@ -172,9 +182,10 @@ def _operation(pair: Pair, begin: int, place_of_end: int) -> Operation:
 class _Reader:
     """Pairs invocations with completions, line by line; keeps what is open, and which numbers were used."""
 
-    def __init__(self, name: str, functions: Collection[str] | None) -> None:
+    def __init__(self, name: str, functions: Collection[str] | None, rule: Rule) -> None:
         self.name = name
         self.functions = functions
+        self.rule = rule
         self.line = 0
         self.in_order = True
         """Whether all lines so far are events, in the order of their times."""
@@ -193,7 +204,7 @@ class _Reader:
             try:
                 event = decode(line)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                raise self.wrong(f"not an event: {error}") from error
+                raise self.wrong(f"not an event: {error}", hint=_hint(line)) from error
             self.check(event)
             if event.time_ns < latest:
                 self.in_order = False
@@ -211,20 +222,9 @@ class _Reader:
             raise self.wrong(f"f is {event.f!r}", hint=f"this history holds {', '.join(self.functions)}")
         if event.result is not None and (event.f != "cas" or event.type != "ok"):
             raise self.wrong(f"a result of {event.f} {event.type}", hint="only a cas that is ok has a result")
-        self.check_value(event)
-
-    def check_value(self, event: Event) -> None:
-        value = event.value
-        if event.f == "cas":
-            if value is None and event.type in {"fail", "info"}:
-                return
-            if not isinstance(value, list) or len(value) != 2 or not all(isinstance(one, _SCALARS) for one in value):
-                raise self.wrong(f"the value of a cas is {told(value)}", hint="it must be [expected, new]")
-            if value[1] is None:
-                raise self.wrong("a cas that sets null", hint="null means that the key is absent")
-        elif event.f in FUNCTIONS and not isinstance(value, _SCALARS):
-            kind = "a list" if isinstance(value, list) else "an object"
-            raise self.wrong(f"the value of a {event.f} is {kind}", hint="it must be a JSON scalar")
+        problem = self.rule(event)
+        if problem is not None:
+            raise self.wrong(problem[0], hint=problem[1])
 
     def invoke(self, event: Event) -> None:
         if event.process in self.open or event.process in self.in_doubt:
@@ -232,8 +232,6 @@ class _Reader:
                 f"process {event.process} invokes while its earlier operation is open",
                 hint="an operation ended by info stays open; go on with a new process",
             )
-        if event.f == "write" and event.value is None:
-            raise self.wrong("a write without a value", hint="null means that the key is absent")
         if event.time_ns < self.free_since.get(event.process, event.time_ns):
             raise self.wrong(f"process {event.process} invokes before its earlier operation completed")
         event.operation = self.line - 1 if event.operation is None else event.operation
@@ -259,7 +257,21 @@ class _Reader:
         return Pair(invocation, line, event, self.line)
 
     def wrong(self, what: str, *, hint: str = "") -> HistoryError:
-        return HistoryError(f"{self.name}, line {self.line}: {what}", hint=hint)
+        shown = what if len(what) <= _SHOWN_MAX else what[:_SHOWN_MAX] + " ..."
+        return HistoryError(f"{self.name}, line {self.line}: {shown}", hint=hint)
+
+
+def _hint(line: bytes) -> str:
+    """What a line that is no event may be instead."""
+    if line.startswith(_BYTE_ORDER_MARK):
+        return "the file begins with a byte order mark: save it as UTF-8 without one"
+    if line.startswith(_COMPRESSED):
+        return "the file is compressed: unpack it first"
+    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "the file is UTF-16: save it as UTF-8"
+    if line.startswith(b"[") or line.strip() == b"{":
+        return "one object a line (JSON Lines), not one array or object over many"
+    return "JSON has no NaN and no Infinity" if b"NaN" in line or b"Infinity" in line else ""
 
 
 def _null(value: Any) -> str:

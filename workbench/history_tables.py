@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -21,10 +21,11 @@ import pandas as pd
 
 from workbench.errors import HistoryError
 from workbench.history import SCHEMA, complete_columns, operations_frame, validate_operations
-from workbench.history_bulk import read_coded
+from workbench.history_bulk import Progress, read_coded
 from workbench.history_columns import Coded, coded_table
 from workbench.history_events import Event, Pair, placed_operations, read_operations, read_pairs, write_events
-from workbench.history_operations import Operation, told
+from workbench.history_operations import FUNCTIONS, Operation, told
+from workbench.history_values import Rule, register_values
 from workbench.operation_rows import OperationRow
 
 FRAME: Final[dict[str, str]] = {
@@ -69,25 +70,43 @@ class History:
         return len(self.operations) if "operations" in self.__dict__ else self.coded.operations
 
 
-def open_history(path: Path | str) -> History:
-    """JSON Lines, Parquet or a run folder. Raises `HistoryError` for what is none of them; a bad line is found when the
-    history is read, which is when something of it is asked for."""
+def open_history(
+    path: Path | str,
+    functions: Collection[str] | None = FUNCTIONS,
+    rule: Rule = register_values,
+    *,
+    progress: Progress | None = None,
+) -> History:
+    """JSON Lines, Parquet or a run folder.
+
+    `functions`: those that may occur, None for any; `rule`: what their values must be. Raises `HistoryError` for what
+    is no history; a bad line is found when the history is read, which is when something of it is asked for.
+    """
     path = Path(path)
     if path.is_dir():
         events = path / "tables" / "events.parquet"
         if not (path / "operations.parquet").exists():
             raise HistoryError(f"{path} has no operations.parquet", hint="a history is a file, or a run folder")
         faults = _read_parquet(events) if events.exists() else None
-        return _of_parquet(path / "operations.parquet", faults, sorted(path.glob("rollback/**/*.jsonl")))
+        rollbacks = sorted(path.glob("rollback/**/*.jsonl"))
+        return _of_parquet(path / "operations.parquet", functions, rule, faults, rollbacks)
+    if path.exists() and not path.is_file():  # a pipe can be read only once
+        raise HistoryError(f"{path} is no regular file", hint="save the history to a file first")
     if path.suffix == ".parquet":
-        return _of_parquet(path)
-    return History(str(path), lambda: read_operations(path), lambda: read_coded(path))
+        return _of_parquet(path, functions, rule)
+    return History(str(path), lambda: read_operations(path, functions, rule), lambda: read_coded(path, progress))
 
 
-def _of_parquet(path: Path, faults: pd.DataFrame | None = None, rollbacks: Sequence[Path] = ()) -> History:
+def _of_parquet(
+    path: Path,
+    functions: Collection[str] | None,
+    rule: Rule,
+    faults: pd.DataFrame | None = None,
+    rollbacks: Sequence[Path] = (),
+) -> History:
     frame = _read_parquet(path)
     if "f" in frame.columns:
-        operations = from_frame(frame)
+        operations = from_frame(frame, functions, rule)
         return History(str(path), lambda: operations, None, faults, rollbacks)
     table = validate_operations(complete_columns(frame))
     sent = int(table["invoked_ns"].notna().sum())
@@ -242,19 +261,47 @@ def to_frame(operations: Iterable[Operation]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def from_frame(frame: pd.DataFrame) -> list[Operation]:
-    """The operations of a tidy frame, in the order of their places. Raises `HistoryError`."""
+def from_frame(
+    frame: pd.DataFrame, functions: Collection[str] | None = FUNCTIONS, rule: Rule = register_values
+) -> list[Operation]:
+    """The operations of a tidy frame, in the order of their places.
+
+    `functions` and `rule` as for `open_history`. Raises `HistoryError` with the row that is wrong.
+    """
     missing = [name for name in FRAME if name not in frame.columns]
     if missing:
         hint = "it is neither a tidy frame of a history nor a table of operations: " + ", ".join(SCHEMA)
         raise HistoryError("the history lacks the column " + ", ".join(missing), hint=hint)
     columns = [[None if value is pd.NA else value for value in frame[name].tolist()] for name in FRAME]
     operations = []
+    numbers: set[int] = set()
     for place, values in enumerate(zip(*columns, strict=True)):
         row = dict(zip(FRAME, values, strict=True))
         try:
             row["value"], row["expected"] = msgspec.json.decode(row["value"]), msgspec.json.decode(row["expected"])
-            operations.append(msgspec.convert(row, Operation))
+            one = msgspec.convert(row, Operation)
         except (msgspec.MsgspecError, TypeError) as error:
             raise HistoryError(f"row {place} of the history is no operation: {error}") from error
+        problem = _problem(one, functions, rule) or ("its number was used before" if one.number in numbers else "")
+        if problem:
+            raise HistoryError(f"row {place} of the history is no operation: {problem}")
+        numbers.add(one.number)
+        operations.append(one)
     return sorted(operations, key=lambda one: one.begin)
+
+
+def _problem(one: Operation, functions: Collection[str] | None, rule: Rule) -> str:
+    """What is wrong with an operation of a frame; the empty string if nothing is."""
+    if functions is not None and one.f not in functions:
+        return f"f is {one.f!r}, not one of {', '.join(functions)}"
+    value = [one.expected, one.value] if one.f == "cas" else one.value
+    for kind in ("invoke", one.outcome):
+        shown = None if one.f == "read" and kind == "invoke" else value
+        problem = rule(Event(process=one.process, type=kind, f=one.f, key=one.key, value=shown, time_ns=0))
+        if problem is not None:
+            return f"{problem[0]} ({problem[1]})"
+    if one.end <= one.begin or (one.completed_ns is not None and one.completed_ns < one.invoked_ns):
+        return "it completed before it was invoked"
+    if one.outcome != "info" and one.completed_ns is None:
+        return f"no completed_ns, though its outcome is {one.outcome}"
+    return ""

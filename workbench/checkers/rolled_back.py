@@ -61,6 +61,25 @@ def _entry(path: Path, number: int, line: str) -> DroppedEntry:
         raise HistoryError(f"{path}, line {number}: not an entry of a rewind: {error!r}") from error
 
 
+def rolled_back_values(operations: pd.DataFrame, dropped: Iterable[DroppedEntry]) -> set[tuple[str, str, int]]:
+    """(cell, key, value) of the writes that rewinds dropped for good, for `staleness` and `session_guarantees`.
+
+    A retried write may have been dropped with one leader and have taken effect with the next: then the position that
+    was acknowledged is none that was dropped. Where no position is known, what stands in a file counts as dropped.
+    """
+    places: dict[WriteName, set[tuple[int, int]]] = {}
+    for entry in dropped:
+        for name in entry.writes:
+            places.setdefault(name, set()).add((entry.term, entry.index))
+    writes = operations[(operations["kind"] == "write") & (operations["outcome"] != "fail")]
+    columns = ("cell", "key", "value", "identifier", "sequence", "term", "index")
+    return {
+        (cell, key, int(value))
+        for cell, key, value, identifier, sequence, term, index in zip(*(writes[name] for name in columns), strict=True)
+        if (at := places.get((identifier, sequence))) is not None and (not index or (term, index) in at)
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Losses:
     """Both accounts. `writes`: one row an acknowledged write that either of them names, with `lost` (the clients'),

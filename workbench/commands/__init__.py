@@ -68,7 +68,7 @@ COMMANDS = {
     ),
     "check": Command(
         "check",
-        "Judge a history, of a run or of your own system: linearizability, sessions, staleness, prefix, lost-writes.",
+        "Judge a history, of a run or of your own system: linearizability, sessions, staleness, prefix and more.",
         "workbench check linearizability history.jsonl --html timeline.html",
     ),
     "doctor": Command("doctor", "Check that this machine has what the workbench needs.", "workbench doctor"),

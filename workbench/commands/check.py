@@ -6,8 +6,9 @@ The exit code is the verdict's: 0 valid, 1 invalid, 3 unknown; 2 for a history t
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,25 @@ from workbench.commands.arguments import Parser, add_json, nearest, whole_number
 from workbench.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
     from workbench.checkers.verdict import Verdict
     from workbench.history_tables import History
 
-CHECKS = ("linearizability", "sessions", "staleness", "prefix", "lost-writes")
+CHECKS = ("linearizability", "sessions", "staleness", "prefix", "lost-writes", "convergence", "bank")
 _MODELS = ("register", "cas_register")
+_OPTIONS = {
+    "model": ("linearizability",), "initial": ("linearizability",), "html": ("linearizability",),
+    "seconds": ("linearizability",), "states": ("linearizability",), "rolled_back": ("staleness", "sessions"),
+    "total": ("bank",), "accounts": ("bank",), "negative": ("bank",),
+}  # fmt: skip
+"""Option -> the checks that have it."""
+_DEFAULTS = {"seconds": 60, "states": 2_000_000, "negative": False}
+_POINTS = 5
+_LONG_BYTES = 20_000_000
+"""A file that takes seconds to read."""
 
 
 def configure(parser: Parser) -> None:
@@ -28,36 +43,32 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "history", type=Path, metavar="HISTORY", help="JSON Lines (docs/histories.md), Parquet, or a run folder"
     )
-    parser.add_argument(
-        "--model", metavar="M", help="of linearizability: register or cas_register (default: cas_register)"
-    )
-    parser.add_argument(
-        "--initial", metavar="JSON", help="of linearizability: what each key held before (default: null)"
-    )
-    parser.add_argument("--html", type=Path, metavar="OUT", help="of linearizability: write the timeline as a page")
-    parser.add_argument(
-        "--seconds", type=whole_number(1, 10**6), default=60, metavar="N", help="search no longer (default: 60)"
-    )
+    order = parser.add_argument_group("of linearizability")
+    order.add_argument("--model", metavar="M", help="register or cas_register (default: cas_register)")
+    order.add_argument("--initial", metavar="JSON", help="what each key held before (default: null)")
+    order.add_argument("--html", type=Path, metavar="OUT", help="write the timeline as a page")
+    order.add_argument("--seconds", type=whole_number(1, 10**6), metavar="N", help="search no longer (default: 60)")
+    states = whole_number(1, 10**9)
+    told = "keep no more states in memory, of some hundred bytes each (default: 2000000)"
+    order.add_argument("--states", type=states, metavar="N", help=told)
+    rewinds = parser.add_argument_group("of staleness and sessions")
+    told = 'JSON Lines of {"key": ..., "value": ...}: writes that the system dropped later; reads of them count apart'
+    rewinds.add_argument("--rolled-back", type=Path, metavar="FILE", help=told)
+    bank = parser.add_argument_group("of bank")
+    bank.add_argument("--total", type=whole_number(-(2**63), 2**63), metavar="N", help="default: the first read's")
+    bank.add_argument("--accounts", type=whole_number(1, 10**9), metavar="N", help="default: the first read's")
+    bank.add_argument("--negative", action="store_true", default=None, help="balances may be below zero")
     add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check, and say what was found."""
-    if arguments.check not in CHECKS:
-        raise ConfigurationError(f"unknown check {arguments.check!r}", hint=nearest(arguments.check, CHECKS, "checks"))
-    for option in ("model", "initial", "html"):
-        if getattr(arguments, option) is not None and arguments.check != "linearizability":
-            raise ConfigurationError(f"--{option} is an option of linearizability", hint=f"not of {arguments.check}")
-    if arguments.model is not None and arguments.model not in _MODELS:
-        raise ConfigurationError(f"unknown model {arguments.model!r}", hint=nearest(arguments.model, _MODELS, "models"))
-    from workbench.history_tables import open_history
+    _check_options(arguments)
+    from workbench.commands.judging import JUDGES
 
-    history = open_history(arguments.history)
-    run_check = {
-        "linearizability": _linearizability, "sessions": _sessions, "staleness": _staleness, "prefix": _prefix,
-        "lost-writes": _lost_writes,
-    }[arguments.check]  # fmt: skip
-    verdict, more = run_check(history, arguments)
+    with _reading(arguments.history) as tell:
+        history = _open(arguments, tell)
+        verdict, more = JUDGES[arguments.check](history, arguments)
     document: dict[str, Any] = {
         "check": arguments.check,
         "verdict": verdict.status,
@@ -68,6 +79,42 @@ def run(arguments: argparse.Namespace) -> int:
     }
     _say(arguments, history, verdict, document | more)
     return verdict.exit_code
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    if arguments.check not in CHECKS:
+        raise ConfigurationError(f"unknown check {arguments.check!r}", hint=nearest(arguments.check, CHECKS, "checks"))
+    for option, checks in _OPTIONS.items():
+        if getattr(arguments, option) is None:
+            setattr(arguments, option, _DEFAULTS.get(option))
+        elif arguments.check not in checks:
+            name = option.replace("_", "-")
+            raise ConfigurationError(
+                f"--{name} is an option of {' and '.join(checks)}", hint=f"{arguments.check} has no such option"
+            )
+    if arguments.model is not None and arguments.model not in _MODELS:
+        raise ConfigurationError(f"unknown model {arguments.model!r}", hint=nearest(arguments.model, _MODELS, "models"))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Callable[[float], None] | None]:
+    """What is told how far a long file has been read; None for a short one."""
+    if not path.is_file() or path.stat().st_size < _LONG_BYTES:
+        yield None
+        return
+    from workbench.commands.terminal import progress
+
+    with progress("check") as tell:
+        yield lambda share: tell(0.9 * share, "reading" if share < 1 else "judging")
+
+
+def _open(arguments: argparse.Namespace, progress: Callable[[float], None] | None) -> History:
+    from workbench.history_tables import open_history
+    from workbench.history_values import BANK_FUNCTIONS, bank_values
+
+    if arguments.check == "bank":
+        return open_history(arguments.history, BANK_FUNCTIONS, bank_values)
+    return open_history(arguments.history, progress=progress)
 
 
 def _say(arguments: argparse.Namespace, history: History, verdict: Verdict, document: Mapping[str, Any]) -> None:
@@ -82,108 +129,48 @@ def _say(arguments: argparse.Namespace, history: History, verdict: Verdict, docu
     for name, part in document.get("guarantees", {}).items():
         counts = f"{part['violations']:,} of {part['checked']:,} violated"
         screen.print(f"  {part['verdict']:<8} {name}: {counts}", soft_wrap=True)
+    if arguments.check == "staleness":
+        _say_staleness(screen, document)
     if verdict.status == "valid":
         screen.print(plain(verdict.reason), soft_wrap=True)
     if "html" in document:
         screen.print(f"a timeline: {plain(shown_path(Path(document['html'])))}", soft_wrap=True)
 
 
-def _linearizability(history: History, arguments: argparse.Namespace) -> tuple[Verdict, dict[str, Any]]:
-    from workbench.checkers.linearizability import linearizability
-    from workbench.checkers.models import MODELS
-
-    model = MODELS[arguments.model or "cas_register"](_initial(arguments.initial))
-    found = linearizability(history.operations, model, seconds_max=arguments.seconds)
-    if arguments.html is None:
-        return found.verdict, {}
-    from workbench.charts.history_timeline import run_timeline
-
-    page = run_timeline(history.operations, found, history.faults)
-    return found.verdict, {"html": str(page.write(arguments.html))}
+def _say_staleness(screen: Console, document: Mapping[str, Any]) -> None:
+    for line in _staleness_lines(document):
+        screen.print(f"  {line}", soft_wrap=True)
 
 
-def _initial(text: str | None) -> Any:
-    if text is None:
-        return None
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise ConfigurationError(f"--initial {text!r} is not JSON", hint="text needs quotes: '\"a\"'") from error
-    if isinstance(value, list | dict):
-        raise ConfigurationError(f"--initial {text!r} is no scalar")
-    return value
+def _staleness_lines(document: Mapping[str, Any]) -> Iterator[str]:
+    for name, stale in (("stale_rate", "stale_reads"), ("stale_rate_acknowledged", "stale_reads_acknowledged")):
+        low, high = document[f"{name}_interval"]
+        counts = f"{document[stale]:,} of {document['reads']:,}"
+        yield f"{name}: {_percent(document[name])} ({_percent(low)} to {_percent(high)}), {counts} reads"
+    if document["stale_reads"]:
+        age, versions = document["age_ms"], document["versions"]
+        yield f"outdated for: median {age['p50']:.4g} ms, p99 {age['p99']:.4g} ms, most {age['max']:.4g} ms"
+        within = ", ".join(f"k = {k}: {_percent(share)}" for k, share in versions["within"].items())
+        yield f"behind by {versions['max']} versions at most; one of the k newest: {within}"
+    back = document["non_monotonic"]
+    sessions = back["by_session"]
+    yield f"stepped back within a session: {sessions['non_monotonic_reads']:,} of {sessions['reads']:,} reads"
+    replicas = [row for row in back["by_replica"] if row["replica"]]
+    if replicas:
+        steps, reads = (sum(row[name] for row in replicas) for name in ("non_monotonic_reads", "reads"))
+        yield f"stepped back on a replica: {steps:,} of {reads:,} reads"
+    for row in _curve(document["t_visibility"]):
+        band = f"{_percent(row['fresh_rate_low'])} to {_percent(row['fresh_rate_high'])}"
+        fresh = f"{_percent(row['fresh_rate'])} ({band}) of {row['reads']:,} reads"
+        yield f"fresh {row['since_write_ms']:.4g} ms after a write: {fresh}"
+    if document["rolled_back_reads"]:
+        yield f"rolled back: {document['rolled_back_reads']:,} reads returned what was dropped later"
 
 
-def _sessions(history: History, _: argparse.Namespace) -> tuple[Verdict, dict[str, Any]]:
-    from workbench.checkers.observed_order import observed_order
-    from workbench.checkers.sessions import session_guarantees
-    from workbench.checkers.verdict import Verdict
-
-    coded = history.coded
-    found = session_guarantees(coded.table, labels=coded.labels())
-    verdicts = {name: _decoded(verdict, coded) for name, verdict in found.verdicts().items()}
-    unplaced = [name for name in ("monotonic_writes", "writes_follow_reads") if not verdicts[name].counts["checked"]]
-    if unplaced:  # no positions: what was seen has to tell
-        seen = observed_order(history.operations)
-        verdicts |= {name: seen[name] for name in unplaced}
-    guarantees = {
-        name: {
-            "verdict": one.status,
-            "reason": one.reason,
-            "checked": one.counts["checked"],
-            "violations": one.counts["violations"],
-            "violation_rate": one.counts["violations"] / one.counts["checked"] if one.counts["checked"] else None,
-            "witness": [dict(row) for row in one.witness],
-        }
-        for name, one in verdicts.items()
-    }
-    judged = {name: one for name, one in verdicts.items() if one.counts["checked"] or one.status == "invalid"}
-    return Verdict.all(judged or verdicts), {"guarantees": guarantees}
+def _curve(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Some points of the curve, if there is only one."""
+    return rows[:: max(len(rows) // _POINTS, 1)] if len({row["cell"] for row in rows}) == 1 else []
 
 
-def _staleness(history: History, _: argparse.Namespace) -> tuple[Verdict, dict[str, Any]]:
-    from workbench.checkers.sessions import session_guarantees
-    from workbench.checkers.staleness import staleness
-
-    coded = history.coded
-    found = staleness(coded.table)
-    verdict = _decoded(found.verdict("stale_rate"), coded)
-    monotonic = session_guarantees(coded.table).verdict("monotonic_reads")
-    return verdict, {
-        "reads": verdict.counts["reads"],
-        "stale_reads": verdict.counts["stale_reads"],
-        "stale_reads_acknowledged": verdict.counts["stale_reads_acknowledged"],
-        "stale_rate": found.rate("stale_rate"),
-        "stale_rate_acknowledged": found.rate("stale_rate_acknowledged"),
-        "non_monotonic_reads": monotonic.counts["violations"],
-    }
-
-
-def _prefix(history: History, _: argparse.Namespace) -> tuple[Verdict, dict[str, Any]]:
-    from workbench.checkers.prefix import consistent_prefix
-
-    found = consistent_prefix(history.operations)
-    return found.verdict, {"causal_reversals": len(found.reversals), "long_forks": len(found.forks)}
-
-
-def _lost_writes(history: History, _: argparse.Namespace) -> tuple[Verdict, dict[str, Any]]:
-    from workbench.checkers.known_values import known_values
-
-    found = known_values(history.operations)
-    return found.verdict, {name: found.counts[name] for name in ("lost", "stale", "never_read", "recovered", "stable")}
-
-
-def _decoded(verdict: Verdict, coded: Any) -> Verdict:
-    """The verdict with values and numbers of operations as the history has them."""
-    from dataclasses import replace
-
-    witness = []
-    for row in verdict.witness:
-        shown = dict(row)
-        for name, value in row.items():
-            if name == "value" or name.endswith("_value"):
-                shown[name] = coded.value(value)
-            elif name == "operation" or name.endswith("_operation"):
-                shown[name] = coded.number(value)
-        witness.append(shown)
-    return replace(verdict, witness=tuple(witness))
+def _percent(share: float) -> str:
+    return "unknown" if math.isnan(share) else f"{100 * share:.3g} %"
