@@ -23,8 +23,6 @@ _SMALL = Limits(
     waiting_transactions_max=8,
     unacknowledged_bytes_max=400,
     catch_up_bytes_max=120,
-    retained_log_bytes_max=2_000,
-    sessions_max=6,
 )
 _BACKGROUND_MAX = 15
 
@@ -84,8 +82,14 @@ def draw_world(seed: int, random: Random) -> WorldConfig:
         followers=choose(random, (2, 2, 3, 4)),
         clients=choose(random, (2, 4, 6)),
         ack=ack,
-        limits=_SMALL if random.random() < 0.5 else replace(_SMALL, retained_log_bytes_max=1 << 26, sessions_max=1_000),
-        timing=Timing(downgrade_ms=downgrade_ms, ack_timeout_ms=1_500, session_expiry_ms=8_000),
+        limits=replace(
+            _SMALL,
+            retained_log_bytes_max=choose(random, (2_000, 1 << 26)),
+            sessions_max=choose(random, (3, 6, 1_000, 1_000)),
+        ),
+        timing=Timing(
+            downgrade_ms=downgrade_ms, ack_timeout_ms=1_500, session_expiry_ms=choose(random, (2_000.0, 8_000.0))
+        ),
         protections=Protections(pre_vote=random.random() < 0.7, check_quorum=random.random() < 0.7),
     )
 

@@ -7,8 +7,6 @@ what they were told and when, and the log that is there in the end; that the two
 - **A read shows one moment of the log**: what it returned is what the log has at the read's position. Reads of what the
   log does not have any more are counted apart, as rolled back; a linearizable read is never one.
 - **A session sees its own** where its reads carry a token: no such read is older than what the token says.
-- **What replicas know is what their logs say** of members and of sessions (`judge_ledger`): wrong knowledge does harm
-  only at the next failover, or the next retry, which may come after the end.
 - **Linearizable reads and writes have an order** (`workbench.checkers.linearizability`). Where acknowledged writes
   may be lost, all count as in doubt: whether they happened is for the reads to say.
 """
@@ -21,7 +19,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.protocol.ledger import Ledger
 from workbench.protocol.values import LoggedEntry, Position
 from workbench.simulator.clients import Operation
 from workbench.simulator.laws import LawBroken, holds
@@ -65,24 +62,6 @@ def judge(histories: Histories, log: list[LoggedEntry], *, survives: bool) -> Co
         happened["operations retried"] += sum(one.retries > 0 for one in operations)
     _check_order(histories, survives=survives)
     return happened
-
-
-def judge_ledger(name: str, ledger: Ledger, log: Sequence[LoggedEntry], first_members: tuple[str, ...]) -> None:
-    """Raise `LawBroken` where what a replica knows of members and sessions is not what its log says.
-
-    `log`: from the cluster's first entry on. After rewinds, restarts and snapshots alike, replicas with the same log
-    must count the same members, and take the same writes for known.
-    """
-    expected = Ledger(first_members)
-    for logged in log:
-        expected.record(logged.entry)
-    ours, due = ledger.membership, expected.membership
-    if (ours.current, ours.changed_at) != (due.current, due.changed_at):
-        raise LawBroken(f"law 3: {name} counts {', '.join(ours.current)}, its log says {', '.join(due.current)}")
-    for session in {member.session for logged in log for member in logged.entry.members}:
-        known, noted = ledger.sessions.newest(session), expected.sessions.newest(session)
-        if known != noted:
-            raise LawBroken(f"law 7: {name} knows {known} of session {session}, its log says {noted}")
 
 
 def _read(log: list[LoggedEntry], histories: Histories) -> _Log:

@@ -221,6 +221,10 @@ class Laws:
             if digest != digests[leader]:
                 raise LawBroken(f"law 3: {name} has the log of {leader}, and another database: {digest}")
 
+    def entry(self, position: Position) -> Entry | None:
+        """The entry there, if it was ever on a disk."""
+        return decode_entry(self._entries[position][0]).entry if position in self._entries else None
+
     def history(self, position: Position) -> list[LoggedEntry]:
         """The entries of the one log that leads to `position`."""
         found: list[LoggedEntry] = []

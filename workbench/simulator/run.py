@@ -18,8 +18,9 @@ from workbench.faults.schedules import Schedule
 from workbench.simulator.disks import MEMORY, aimed, disks_of, fitted
 from workbench.simulator.drawing import draw_schedule, draw_world
 from workbench.simulator.injector import Injector
-from workbench.simulator.judging import judge, judge_ledger
+from workbench.simulator.judging import judge
 from workbench.simulator.laws import LawBroken
+from workbench.simulator.ledgers import judge_ledger
 from workbench.simulator.world import World
 
 Watch = Callable[[World, Injector], None]

@@ -28,7 +28,7 @@ from workbench.protocol.effects import (
     StorageEffect,
     TellClients,
 )
-from workbench.protocol.inputs import Input, Received, Tick
+from workbench.protocol.inputs import Input, Received, Rewound, Tick
 from workbench.protocol.messages import Campaign, ClientBatch, LeaderNews, Message, ReplyBatch
 from workbench.protocol.replica import Replica
 from workbench.protocol.roles import Role
@@ -39,6 +39,7 @@ from workbench.simulator.disks import Disks, MemoryDisks
 from workbench.simulator.events import Events
 from workbench.simulator.habits import draw_habits
 from workbench.simulator.laws import LawBroken, Laws
+from workbench.simulator.ledgers import check_ledger
 from workbench.simulator.memory_format import Workload
 from workbench.simulator.network import Network
 from workbench.simulator.node import Node
@@ -261,7 +262,7 @@ class World:
                 if isinstance(message, ClientBatch):
                     self.laws.asked_writes(message.writes)
         state = node.core.state
-        term, members = state.term, state.members
+        term, members, role = state.term, state.members, node.core.role
         downgraded = node.core.is_downgraded
         effects = node.core.handle(happened, self._clock(name))
         self._check_committed(node, members)
@@ -275,6 +276,8 @@ class World:
                 return
         if node.core.role is Role.LEADER:
             self.laws.leads(name, state.term, state.log)
+        if isinstance(happened, Rewound) or role is not node.core.role:
+            check_ledger(state, self.laws)
         self.laws.received(name, state.log)
         self._work(name)
 
