@@ -6,6 +6,8 @@
 VENV ?= .venv
 export VENV
 BIN := $(VENV)/bin
+# Tests that ask no clock share the cores. The others, with clusters of real processes, have the machine for themselves.
+SHARING := $(addprefix tests/,docs inspection protocol replica simulator storage unit)
 # Only `make lock` needs it.
 UV := uv==0.13.9
 
@@ -24,7 +26,8 @@ lab: lab-packages ## open the notebooks in JupyterLab
 	@"$(BIN)/workbench" lab
 
 test: test-packages ## run all tests but those of the notebooks (about 8 minutes)
-	@"$(BIN)/python" -m pytest
+	@"$(BIN)/python" -m pytest --numprocesses auto --dist loadfile $(SHARING)
+	@"$(BIN)/python" -m pytest $(addprefix --ignore=,$(SHARING))
 
 notebooks: test-packages ## run every notebook and compare its checked outputs
 	@WORKBENCH_PROFILE=ci "$(BIN)/python" -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 \
