@@ -249,7 +249,11 @@ class SqlNode(Node):
         assert self._storage is not None
         answers: Sequence[StorageAnswer] = ()
         while self._copy is not None and not answers:  # copied, and then measured
-            answers = self._storage.proceed()
+            try:
+                answers = self._storage.proceed()
+            except StorageError:
+                self._note_failure()
+                raise
             if not answers and not self._storage.is_copying:
                 break
         self._heard(answers)

@@ -370,7 +370,11 @@ class World:
 
         def finish() -> None:
             if self._lives[name] == life and node.copying is copy:
-                node.finish_copy()
+                try:
+                    node.finish_copy()
+                except StorageError as error:
+                    self._disk_failed(node, None, error)
+                    return
                 self._answer(name, life)
 
         low, high = _COPY_MS
