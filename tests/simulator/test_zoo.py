@@ -12,9 +12,10 @@ import pytest
 
 from workbench import cli
 from workbench.faults.schedules import load_schedule
+from workbench.simulator.bug import Bug
 from workbench.simulator.patching import Patch, install, source_of
 from workbench.simulator.run import EXIT_CODES
-from workbench.simulator.zoo import BUGS, Bug
+from workbench.simulator.zoo import BUGS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "simulator.md"
 BY_NAME = pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)

@@ -18,9 +18,9 @@ from workbench.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from workbench.faults.schedules import Schedule
+    from workbench.simulator.bug import Bug
     from workbench.simulator.run import Simulated
     from workbench.simulator.swarm import Swarm
-    from workbench.simulator.zoo import Bug
 
 _SEEDS_MAX = 10_000_000
 _SHOWN_MAX = 10

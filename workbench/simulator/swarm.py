@@ -11,11 +11,11 @@ from functools import partial
 from multiprocessing import get_context
 
 from workbench.faults.schedules import Schedule
+from workbench.simulator.bug import Bug
 from workbench.simulator.disks import MEMORY
 from workbench.simulator.run import EXIT_CODES, Simulated, simulate, simulate_twice
 from workbench.simulator.shrinking import shrink_failure
 from workbench.simulator.worker import begin
-from workbench.simulator.zoo import Bug
 
 
 @dataclass(slots=True)

@@ -7,27 +7,13 @@ catches it: where a test begins to look. Many seeds tell another story after a c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
+from workbench.simulator.bug import Bug
 from workbench.simulator.patching import Patch
+from workbench.simulator.zoo_disks import DISK_BUGS
 
-
-@dataclass(frozen=True, slots=True)
-class Bug:
-    """One bug: what part it is in, how it fails, what it breaks in one sentence, and the line."""
-
-    name: str
-    area: str
-    failure: Literal["correctness", "liveness", "crash"]
-    breaks: str
-    patch: Patch
-    first_seed: int = 0
-    log_format: str = "memory"
-    """What the disks must be made of, for a bug in the code of real ones."""
-
-
-BUGS: Final = (
+CORE_BUGS: Final = (
     Bug(
         "vote_for_older_log",
         "election",
@@ -257,3 +243,5 @@ BUGS: Final = (
         first_seed=170,
     ),
 )
+
+BUGS: Final = (*CORE_BUGS, *DISK_BUGS)
