@@ -211,13 +211,13 @@ class ScaledNetwork:
 
 
 def suited_timeout_ms(voters: int, costs: Costs, fan_out: FanOut) -> float:
-    """The shortest election timeout at which elections do not choke on themselves.
+    """The shortest election timeout at which elections cannot choke on themselves.
 
     Between it and its double all voters would stand, one after the other, until somebody has won; each asks all others,
-    and is answered by each. Through a broker that is 2 x voters messages a candidate and, if the timeout is T,
-    voters / T candidates a second: it must not be busy for more than half of the time. Without one, each voter gets
-    voters / T requests a second, and must not be busy for more than half of the time either.
+    and is answered by each. Through a broker that is 2 x voters messages a candidate and, at a timeout of T seconds,
+    voters / T candidates a second: no more than it can carry. Without a broker, each voter has to answer voters / T
+    requests a second.
     """
     if fan_out == "broker":
-        return 2 * 2 * voters**2 * (costs.broker_take_us + costs.broker_deliver_us) / 1e3
-    return 2 * voters * (costs.turn_us + costs.handle_us + costs.send_us) / 1e3
+        return 2 * voters**2 * (costs.broker_take_us + costs.broker_deliver_us) / 1e3
+    return voters * (costs.turn_us + costs.handle_us + costs.send_us) / 1e3

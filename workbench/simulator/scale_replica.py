@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from workbench.config import Timing
 from workbench.protocol.effects import (
     Abandon,
     Answer,
@@ -157,18 +158,18 @@ class ScaledReplica:
     # Life.
 
     def start(self, tick_ms: float) -> None:
-        """Begin, or begin again, on the disk that is there."""
+        """Begin, or begin again, on the disk that is there. It ticks every `tick_ms`; a leader no less than usually."""
         self.life += 1
         self.died_ns = _NEVER
         self._free_at = self._events.now
         self.core = self._world.recovered(self)
-        tick_ns, life = int(tick_ms * _MS), self.life
+        tick_ns, leading_ns, life = int(tick_ms * _MS), int(min(tick_ms, Timing().tick_ms) * _MS), self.life
 
         def tick() -> None:
             if self.life == life:
                 self._tick_is_due = True
                 self._wake_up()
-                self._events.after(tick_ns, tick)
+                self._events.after(leading_ns if self._leads else tick_ns, tick)
 
         self._events.after(tick_ns * self._world.random.random(), tick)
 
