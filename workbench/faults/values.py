@@ -19,7 +19,7 @@ from workbench.errors import ConfigurationError
 World = Literal["real", "simulated"]
 Shape = Literal["isolate", "one_way", "mute", "halves", "bridge", "ring"]
 Distribution = Literal["constant", "exponential", "pareto"]
-Moment = Literal["", "election", "write", "change", "rewind"]
+Moment = Literal["", "election", "write", "change", "split", "rewind"]
 
 TARGETS: Final = ("one", "minority", "majority", "leader", "all")
 """What a target may be besides the name of a replica."""
@@ -40,7 +40,8 @@ class Fault:
     target: str = "one"
     moment: Moment = ""
     """`election`: somebody has been elected; `write`: the leader has logged an entry that is not committed yet;
-    `change`: a change of members; `rewind`: a replica drops entries."""
+    `change`: a change of members; `split`: more than one takes itself for the leader; `rewind`: a replica drops
+    entries."""
 
     def __post_init__(self) -> None:
         if self.moment not in get_args(Moment):

@@ -29,8 +29,6 @@ was deposed without its noticing."""
 _COPY_LATE_MS = 4_000.0
 _COPIES_TO_LEADER = 0.7
 _RETRIES_TO_LEADER = 0.5
-_READS = ("any", "leader", "linearizable", "after_writes", "after_all")
-"""How reads are asked for: the last two wait for what the session has written, or has written or read."""
 
 
 class ClientWorld(Protocol):
@@ -134,7 +132,7 @@ class Client:
             values: dict[str, object] = dict.fromkeys(keys, value)
             self.history.append(Operation(self._session, self._sequence, "write", values, now))
         else:
-            how, key = choose(self._random, _READS), choose(self._random, _KEYS)
+            how, key = choose(self._random, self.habits.reads), choose(self._random, _KEYS)
             self.open = self._read(how, key)
             self.history.append(Operation(self._session, 0, "read", {key: None}, now, how))
         self._send(self._target())

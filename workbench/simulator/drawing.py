@@ -47,15 +47,15 @@ _ELECTIONS: Final = Theme(
 )
 _FORKS: Final = Theme(
     kinds=("cut", "disconnect", "transfer"),
-    moments=("write", "write", "election", "rewind"),
+    moments=("write", "write", "election", "split", "rewind"),
     count=(5, 12),
     at_leader=0.9,
 )
-_CHANGES: Final = Theme(kinds=("join", "removal"), moments=("", "election"), count=(4, 8))
+_CHANGES: Final = Theme(kinds=("join", "removal"), moments=("", "election", "split", "split"), count=(4, 8))
 _AFTER_CHANGES: Final = Theme(
-    kinds=("crash", "power_loss", "cut", "pause", "disconnect", "transfer", "removal"),
-    moments=("change", "change", "election"),
-    count=(3, 8),
+    kinds=("crash", "power_loss", "cut", "pause", "disconnect", "transfer"),
+    moments=("change", "change", "write", "election"),
+    count=(5, 10),
     at_leader=0.8,
 )
 _HANDOVERS: Final = Theme(kinds=("transfer",), moments=("", "", "election"), count=(5, 12))

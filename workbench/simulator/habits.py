@@ -9,6 +9,9 @@ from typing import Final
 
 from workbench.faults.draws import choose
 
+READS: Final = ("any", "leader", "linearizable", "after_writes", "after_all")
+"""How reads are asked for: the last two wait for what the session has written, or has written or read."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Habits:
@@ -16,6 +19,7 @@ class Habits:
 
     writes: float = 0.7
     """So many of its operations; the rest are reads."""
+    reads: tuple[str, ...] = READS
     think_ms: float = 20.0
     """Between an answer and the next operation, on average."""
     retry_ms: float = 300.0
@@ -51,8 +55,9 @@ def _one_of(shared: Habits, random: Random) -> Habits:
     return replace(
         shared,
         writes=choose(random, (0.2, 0.7, 0.7, 0.95)),
+        reads=choose(random, (READS, READS, ("leader",), ("linearizable",), ("leader", "linearizable"))),
         retry_ms=choose(random, (40.0, 150.0, 300.0)),
         patience_ms=choose(random, (1_500.0, 3_000.0, 6_000.0)),
         insists=random.random() < 0.6,
-        follows_news=random.random() < 0.7,
+        follows_news=random.random() < 0.6,
     )

@@ -63,6 +63,9 @@ class Lookout:
         world = self._world
         if moment == "rewind":
             return tuple(name for name, node in world.nodes.items() if node.up and node.core.state.rewinding) or None
+        if moment == "split":
+            names = tuple(believers(world))
+            return names if len(names) > 1 else None
         leader = world.leader()
         if leader is None:
             return None
