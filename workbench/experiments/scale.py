@@ -204,8 +204,8 @@ EXPERIMENT = Experiment(
         "waits for can have answered.",
         "nobody_is_elected_before_the_timeout": "Nobody is elected before the leader has been silent for an election "
         "timeout.",
-        "one_publication_reaches_everybody": "For a write one entry and one acknowledgement leave the leader, however "
-        "many replicas get them from the broker.",
+        "one_publication_reaches_everybody": "An entry leaves the leader once, however many replicas get it from the "
+        "broker.",
     },
     minimums=MINIMUMS,
 )

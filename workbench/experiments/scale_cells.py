@@ -43,10 +43,10 @@ class WriteSample:
     bound_ms: float
     """No acknowledgement can come sooner, by the network alone; nan where nobody knows."""
     stale: int
-    """Replicas that would have shown an older state to a read sent out at the acknowledgement."""
+    """Replicas that showed an older state to a reader beside them who asked at the moment of the acknowledgement."""
     asked: int
-    visible_ms: Sequence[float] = ()
-    """Replica by replica, how long after the acknowledgement it showed the write; 0: it did already."""
+    lag_ms: Sequence[float] = ()
+    """Follower by follower, how long after the client had sent the write it showed it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,9 +101,9 @@ class Load:
     """Share of the time in which its CPU works, at idle."""
     broker_busy: float = NOTHING
     out_per_write: float = NOTHING
+    """Messages with entries, as in the following."""
     bytes_out_per_write: float = NOTHING
     delivered_per_write: float = NOTHING
-    in_per_write: float = NOTHING
 
 
 @dataclass(slots=True, kw_only=True)
@@ -138,7 +138,6 @@ def summary_row(cell: Cell) -> Row:
         "messages_out_per_write": load.out_per_write,
         "bytes_out_per_write": load.bytes_out_per_write,
         "messages_delivered_per_write": load.delivered_per_write,
-        "messages_in_per_write": load.in_per_write,
         "acknowledged_writes": cell.acknowledged,
         "lost_acknowledged_writes": cell.lost,
         "converged": cell.converged,
@@ -148,7 +147,7 @@ def summary_row(cell: Cell) -> Row:
 
 def _write_columns(writes: Sequence[WriteSample]) -> Row:
     latencies = sorted(write.latency_ms for write in writes)
-    visible = np.sort(np.concatenate([np.asarray(write.visible_ms, dtype=float) for write in writes] or [np.empty(0)]))
+    lags = np.sort(np.concatenate([np.asarray(write.lag_ms, dtype=float) for write in writes] or [np.empty(0)]))
     asked = sum(write.asked for write in writes)
     low, high = bootstrap_interval(latencies, np.median) if latencies else (NOTHING, NOTHING)
     return {
@@ -158,9 +157,9 @@ def _write_columns(writes: Sequence[WriteSample]) -> Row:
         "latency_ms_p50_high": high,
         "latency_bound_ms": min((write.bound_ms for write in writes), default=NOTHING),
         "stale_rate": sum(write.stale for write in writes) / asked if asked else NOTHING,
-        "visible_ms_p50": percentile(visible, 0.5),
-        "visible_ms_p99": percentile(visible, 0.99),
-        "visible_ms_max": percentile(visible, 1.0),
+        "lag_ms_p50": percentile(lags, 0.5),
+        "lag_ms_p99": percentile(lags, 0.99),
+        "lag_ms_max": percentile(lags, 1.0),
     }
 
 

@@ -149,32 +149,25 @@ class _Observed:
             if not self.settles(done and world.run_until(world.settled, patience_ms=self.patience_ms)):
                 return
             if (write.position.index, write.leader) == (index, leader.name):  # nobody deposed it meanwhile
-                self._cell.writes.append(self._sample(write, world.shown_ns[index], bound_ms))
+                self._cell.writes.append(self._sample(write, leader, world.shown_ns[index], bound_ms))
         grown = leader.counts.since(before)
-        heartbeats_answered = grown.deliveries - grown.entry_deliveries
         load = self._cell.load
         self._cell.load = Load(
             **{name: getattr(load, name) for name in Load.__slots__ if not name.endswith("_per_write")},
             out_per_write=grown.entry_messages_out / count,
             bytes_out_per_write=grown.entry_bytes_out / count,
             delivered_per_write=grown.entry_deliveries / count,
-            in_per_write=max(grown.messages_in - heartbeats_answered, 0) / count,
         )
 
-    def _sample(self, write: Write, shown_ns: dict[int, int], bound_ms: float) -> WriteSample:
-        """What each replica would have told a client that read, from the region of the client, at once."""
-        world, profile = self._world, self._world.config.profile
-        known_ns = write.acknowledged_ns
-        stale = sum(
-            shown > known_ns + (profile.one_way_ms(0, profile.place_of(number)) + sum(HOP_MS)) * _MS
-            for number, shown in shown_ns.items()
-        )
+    def _sample(self, write: Write, leader: ScaledReplica, shown_ns: dict[int, int], bound_ms: float) -> WriteSample:
+        """What a reader beside each replica would have been told at the moment of the acknowledgement."""
+        asked_ns = write.acknowledged_ns + sum(HOP_MS) * _MS
         return WriteSample(
-            latency_ms=(known_ns - write.invoked_ns) / _MS,
+            latency_ms=(write.acknowledged_ns - write.invoked_ns) / _MS,
             bound_ms=bound_ms,
-            stale=stale,
-            asked=len(world.replicas),
-            visible_ms=[max(shown - known_ns, 0) / _MS for shown in shown_ns.values()],
+            stale=sum(shown > asked_ns for shown in shown_ns.values()),
+            asked=len(self._world.replicas),
+            lag_ms=[(shown - write.invoked_ns) / _MS for number, shown in shown_ns.items() if number != leader.number],
         )
 
     def kill_leader(self) -> None:

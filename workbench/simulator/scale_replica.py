@@ -63,7 +63,7 @@ class Counts:
     """What came of these: messages that somebody was to get."""
     delivered_bytes: int = 0
     entry_messages_out: int = 0
-    """Of all this, what carried entries, or told a client of them."""
+    """Of all this, what carried entries."""
     entry_bytes_out: int = 0
     entry_deliveries: int = 0
     entry_delivered_bytes: int = 0
@@ -78,7 +78,7 @@ class Counts:
         self.bytes_out += size_bytes
         self.deliveries += receivers
         self.delivered_bytes += size_bytes * receivers
-        if isinstance(message, ReplyBatch) or (isinstance(message, AppendEntries) and message.entries):
+        if isinstance(message, AppendEntries) and message.entries:
             self.entry_messages_out += 1
             self.entry_bytes_out += size_bytes
             self.entry_deliveries += receivers
