@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -231,9 +232,10 @@ class _Columns:
         added = np.array(self.cas_reads, dtype=np.int64)
         numbers: dict[int, int] = {}
         if len(added):
-            unused = int(number.max()) + 1
-            numbers = {unused + at: int(number[row]) for at, row in enumerate(self.cas_reads)}
-            number[added] = unused + np.arange(len(added))
+            used = set(number.tolist())
+            unused = list(islice((one for one in count() if one not in used), len(added)))
+            numbers = dict(zip(unused, number[added].tolist(), strict=True))
+            number[added] = unused
         along = np.lexsort((columns["place"], columns["invoked_ns"]))
         labels = {name: (list(self.words[name]), np.array(self.texts[name], dtype=np.int64)[along]) for name in _TEXTS}
         return coded_of(

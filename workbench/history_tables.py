@@ -26,7 +26,7 @@ from workbench.history_columns import Coded, coded_table
 from workbench.history_events import Event, Pair, placed_operations, read_operations, read_pairs, write_events
 from workbench.history_operations import FUNCTIONS, Operation, told
 from workbench.history_values import Rule, register_values
-from workbench.operation_rows import OperationRow
+from workbench.operation_rows import KINDS, OperationRow
 
 FRAME: Final[dict[str, str]] = {
     "number": "int64", "cell": "str", "process": "int64", "session": "int64", "f": "str", "key": "str", "value": "str",
@@ -109,6 +109,8 @@ def _of_parquet(
         operations = from_frame(frame, functions, rule)
         return History(str(path), lambda: operations, None, faults, rollbacks)
     table = validate_operations(complete_columns(frame))
+    if functions is not None and not set(KINDS) <= set(functions):
+        raise HistoryError(f"{path} holds {' and '.join(KINDS)}", hint=f"asked for are {' and '.join(functions)}")
     sent = int(table["invoked_ns"].notna().sum())
     return History(str(path), lambda: table_operations(table), lambda: Coded(table, sent), faults, rollbacks)
 

@@ -12,6 +12,7 @@ import pytest
 from tests.cli.conftest import Called
 from workbench.history_events import read_operations
 from workbench.history_tables import to_frame
+from workbench.history_values import BANK_FUNCTIONS, bank_values
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "data" / "examples"
 GUARANTEES = {"read_your_writes", "monotonic_reads", "monotonic_writes", "writes_follow_reads"}
@@ -77,6 +78,91 @@ def test_the_figures_of_staleness(call: Call) -> None:
     assert (found["stale_rate"], found["non_monotonic_reads"]) == (pytest.approx(2 / 3), 1)
 
 
+def test_all_that_staleness_tells(call: Call) -> None:
+    found = json.loads(call("check", "staleness", stale(), "--json").out)
+    assert found["age_ms"] == {"p50": pytest.approx(3e-5), "p99": pytest.approx(5e-5), "max": pytest.approx(5e-5)}
+    assert (found["versions"]["max"], found["versions"]["within"]["1"], found["versions"]["within"]["2"]) == (
+        1,
+        1 / 3,
+        1,
+    )
+    low, high = found["stale_rate_interval"]
+    assert 0 < low < found["stale_rate"] < high < 1
+    assert sum(row["reads"] for row in found["t_visibility"]) == 3
+    for row in found["t_visibility"]:
+        assert row["fresh_rate_low"] <= row["fresh_rate"] <= row["fresh_rate_high"]
+    assert found["non_monotonic"]["by_session"]["reads"] == 1
+    assert found["non_monotonic"]["by_replica"] == [
+        {"cell": "", "replica": "", "reads": 2, "non_monotonic_reads": 2, "non_monotonic_rate": 1.0,
+         "non_monotonic_rate_low": pytest.approx(0.342, abs=1e-3), "non_monotonic_rate_high": 1.0},
+    ]  # fmt: skip
+    text = call("check", "staleness", stale()).out
+    for words in ("stale_rate: 66.7 %", "k = 2: 100 %", "within a session: 1 of 1", "fresh", "outdated for"):
+        assert words in text
+
+
+@pytest.mark.parametrize("check", ["staleness", "sessions"])
+def test_what_was_rolled_back_counts_apart(call: Call, check: str) -> None:
+    Path("dropped.jsonl").write_text('{"key": "x", "value": "b"}\n\n{"key": "x", "value": 1}\n')
+    called = call("check", check, stale(), "--rolled-back", "dropped.jsonl", "--json")
+    document = json.loads(called.out)
+    assert (called.code, document["verdict"]) == (0, "valid")
+    if check == "staleness":
+        assert (document["reads"], document["rolled_back_reads"], document["stale_reads"]) == (2, 1, 0)
+        assert "rolled back: 1 reads" in call("check", check, stale(), "--rolled-back", "dropped.jsonl").out
+
+
+def test_the_rewinds_of_a_run_say_what_was_rolled_back(call: Call) -> None:
+    document = json.loads(call("check", "staleness", str(EXAMPLES / "split_brain"), "--json").out)
+    assert document["rolled_back_reads"] > 0
+    copied = json.loads(call("check", "staleness", str(EXAMPLES / "split_brain" / "operations.parquet"), "--json").out)
+    assert copied["rolled_back_reads"] == 0
+    assert copied["reads"] == document["reads"] + document["rolled_back_reads"]
+
+
+def test_convergence(call: Call) -> None:
+    path = history("h.jsonl", (0, "write", "x", 1), (1, "read", "x", 1), (1, "read", "x", None))
+    events = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    for replica, event in (("a", events[3]), ("b", events[5])):
+        event["replica"] = replica
+    Path(path).write_text("".join(json.dumps(event) + "\n" for event in events))
+    called = call("check", "convergence", path, "--json")
+    document = json.loads(called.out)
+    assert (called.code, document["keys_differing"], document["replicas"]) == (1, 1, 2)
+    assert [row["replicas"] for row in document["witness"]] == [["a"], ["b"]]
+    assert "x is 1 on a; nothing on b" in call("check", "convergence", path).out
+
+
+def test_a_bank(call: Call) -> None:
+    moved = {"from": "a", "to": "b", "amount": 3}
+    path = history("h.jsonl", (0, "transfer", "", moved), (1, "read", "", {"a": 7, "b": 3}))
+    for options, code in (((), 0), (("--total", "10"), 0), (("--total", "9"), 1), (("--accounts", "3"), 1)):
+        called = call("check", "bank", path, *options, "--json")
+        document = json.loads(called.out)
+        assert called.code == code
+        assert (document["reads"], document["wrong_reads"], document["total_lowest"]) == (1, code, 10)
+        assert bool(document["witness"]) == (code == 1)
+    below = history("h.jsonl", (1, "read", "", {"a": 11, "b": -1}))
+    assert call("check", "bank", below).code == 1
+    assert call("check", "bank", below, "--negative").code == 0
+    to_frame(read_operations(path, BANK_FUNCTIONS, bank_values)).to_parquet("h.parquet", index=False)
+    assert call("check", "bank", "h.parquet", "--negative").code == 0
+    assert call("check", "bank", history("h.jsonl", (0, "transfer", "", moved))).code == 3
+    assert call("check", "bank", history("h.jsonl", (0, "read", "", {}))).code == 3
+
+
+def test_the_search_is_bounded(call: Call) -> None:
+    lines = []
+    for kind, times in (("invoke", range(12)), ("ok", range(20, 32))):
+        for process, time_ns in enumerate(times):
+            event = {"process": process, "f": "cas", "key": "x", "value": [process % 3, (process + 1) % 3]}
+            lines.append(event | {"type": kind, "time_ns": time_ns})
+    Path("h.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    called = call("check", "linearizability", "h.jsonl", "--initial", "1", "--states", "5", "--json")
+    assert (called.code, json.loads(called.out)["verdict"]) == (3, "unknown")
+    assert "not decided within the bounds" in json.loads(called.out)["reason"]
+
+
 def test_a_cas_and_the_models(call: Call) -> None:
     path = history("h.jsonl", (0, "cas", "x", [None, "a"]), (0, "cas", "x", ["a", True]), (0, "read", "x", True))
     assert call("check", "linearizability", path).code == 0
@@ -117,6 +203,13 @@ def test_the_page(call: Call) -> None:
         (["linearizability", "h.jsonl", "--model", "queue"], "unknown model 'queue'"),
         (["linearizability", "h.jsonl", "--initial", "a"], "--initial 'a' is not JSON"),
         (["linearizability", "h.jsonl", "--initial", "[1]"], "--initial '[1]' is no scalar"),
+        (["prefix", "h.jsonl", "--rolled-back", "h.jsonl"], "--rolled-back is an option of staleness and sessions"),
+        (["staleness", "h.jsonl", "--rolled-back", "h.jsonl"], "h.jsonl, line 1: no value of a key: "),
+        (["sessions", "h.jsonl", "--rolled-back", "none.jsonl"], "cannot read none.jsonl: No such file"),
+        (["bank", "h.jsonl", "--total", "many"], "workbench check: argument --total: 'many' is not a whole number"),
+        (["bank", "h.jsonl", "--accounts", "0"], "workbench check: argument --accounts: 0 is out of range"),
+        (["linearizability", "h.jsonl", "--states", "0"], "workbench check: argument --states: 0 is out of range"),
+        (["staleness", "h.jsonl", "--total", "3"], "--total is an option of bank"),
         (["linearizability", "bad.parquet"], "cannot read the history bad.parquet"),
         (["linearizability", "other.parquet"], "the table of operations lacks the column"),
     ],

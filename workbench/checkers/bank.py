@@ -5,6 +5,7 @@ The invariant of Jepsen's bank test. A read returns account -> balance; what was
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -21,7 +22,8 @@ def bank_totals(
     Each must show all `accounts` and the sum `total`, and unless `negative` no balance below zero.
     """
     count = wrong = 0
-    lowest = highest = total
+    lowest: float = math.inf
+    highest: float = -math.inf
     witness: list[dict[str, Any]] = []
     for operation, balances in reads:
         count += 1
@@ -33,9 +35,10 @@ def bank_totals(
         wrong += 1
         if len(witness) < WITNESSES_MAX:
             witness.append({"operation": operation, "words": problem, "total": found, "balances": dict(balances)})
-    counts = {"reads": count, "wrong_reads": wrong, "total_lowest": lowest, "total_highest": highest}
-    if not count:
-        return Verdict("unknown", "nobody read the accounts", (), counts)
+    counts: dict[str, int | float] = {"reads": count, "wrong_reads": wrong}
+    counts |= {"total_lowest": lowest, "total_highest": highest}  # infinite without reads
+    if not count or not accounts:
+        return Verdict("unknown", "nobody read the accounts" if not count else "no account is there", (), counts)
     if wrong:
         reason = f"{wrong} of {count} reads are wrong: operation {witness[0]['operation']}: {witness[0]['words']}"
         return Verdict("invalid", reason, tuple(witness), counts)

@@ -172,7 +172,7 @@ class Newer:
             count[asked] += line.count(group[asked], above, before[asked])
         return count
 
-    def _questions(self, write: Integers) -> Iterator[tuple[_Line, Integers, Integers]]:
+    def _questions(self, write: Integers) -> Iterator[tuple[Line, Integers, Integers]]:
         """Which line to ask about which writes: its members beyond the place or time given. None without a question."""
         real = np.flatnonzero(write >= 0)
         has_place = self._writes.place[write[real]] > 0
@@ -199,22 +199,22 @@ class Newer:
         return bool(((self._known < NEVER) & (self._writes.place == 0)).any())
 
     @cached_property
-    def _placed(self) -> _Line:
+    def _placed(self) -> Line:
         return self._line((self._known < NEVER) & (self._writes.place > 0), self._writes.place)
 
     @cached_property
-    def _unplaced(self) -> _Line:
+    def _unplaced(self) -> Line:
         return self._line((self._known < NEVER) & (self._writes.place == 0), self._writes.invoked)
 
     @cached_property
-    def _all(self) -> _Line:
+    def _all(self) -> Line:
         return self._line(self._known < NEVER, self._writes.invoked)
 
-    def _line(self, members: Booleans, order: Integers) -> _Line:
-        return _Line(self._writes.group[members], order[members], self._known[members])
+    def _line(self, members: Booleans, order: Integers) -> Line:
+        return Line(self._writes.group[members], order[members], self._known[members])
 
 
-class _Line:
+class Line:
     """Known writes of each group along one order (places or times of invocation)."""
 
     def __init__(self, group: Integers, order: Integers, known: Integers) -> None:

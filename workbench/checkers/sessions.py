@@ -146,8 +146,9 @@ class SessionGuarantees:
         newer = earlier[self._writes.definitely_older(np.repeat(steps.value[now], len(earlier)), steps.value[earlier])]
         before = newer[np.argmax(steps.completed[newer])]
         first, second = self.operations.iloc[steps.row[before]], self.operations.iloc[row]
+        told = [tell_row(one, self.labels) for one in (first, second)]
         return {
-            "words": f"session {second['session']} {_tell(first, self.labels)}, then {_tell(second, self.labels)}",
+            "words": f"session {second['session']} {told[0]}, then {told[1]}",
             "cell": second["cell"],
             "session": int(second["session"]),
             "key": second["key"],
@@ -161,9 +162,12 @@ class SessionGuarantees:
         }
 
 
-def _tell(operation: pd.Series, labels: Mapping[int, str]) -> str:
+def tell_row(operation: pd.Series, labels: Mapping[int, str], *, only_value: bool = False) -> str:
+    """What a row of a table of operations did, or only the value that it read or wrote, in words."""
     is_read = operation["kind"] == "read"
     value = "nothing" if pd.isna(operation["value"]) else labels.get(operation["value"], operation["value"])
+    if only_value:
+        return str(value)
     place = f" from {operation['replica']}" if is_read and operation["replica"] else ""
     verb = "read" if is_read else "wrote"
     return f"{verb} {operation['key']} = {value}{place} (operation {operation['operation']})"

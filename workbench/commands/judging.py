@@ -60,16 +60,16 @@ def judge_sessions(history: History, arguments: argparse.Namespace) -> Found:
     from workbench.checkers.sessions import session_guarantees
     from workbench.metrics.intervals import proportion_interval
 
-    coded = history.coded
-    found = session_guarantees(coded.table, labels=coded.labels(), lost=_rolled_back(history, arguments))
+    coded, lost = history.coded, _rolled_back(history, arguments)
+    found = session_guarantees(coded.table, labels=coded.labels(), lost=lost)
     verdicts = {name: _decoded(verdict, coded) for name, verdict in found.verdicts().items()}
     judged_by = dict.fromkeys(verdicts, "values") | dict.fromkeys(
         ("monotonic_writes", "writes_follow_reads"), "positions"
     )
     unplaced = [name for name in ("monotonic_writes", "writes_follow_reads") if not verdicts[name].counts["checked"]]
     if unplaced:  # no positions: what was seen has to tell
-        seen = observed_order(history.operations)
-        verdicts |= {name: seen[name] for name in unplaced}
+        seen = observed_order(coded.table, labels=coded.labels(), lost=lost)
+        verdicts |= {name: _decoded(seen[name], coded) for name in unplaced}
         judged_by |= dict.fromkeys(unplaced, "values")
     guarantees = {}
     for name, one in verdicts.items():
