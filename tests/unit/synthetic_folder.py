@@ -14,7 +14,14 @@ Row = dict[str, Any]
 
 
 def write(
-    root: Path, experiment: str, question: str, summary: list[Row], tables: dict[str, list[Row]], *, empty: bool
+    root: Path,
+    experiment: str,
+    question: str,
+    summary: list[Row],
+    tables: dict[str, list[Row]],
+    *,
+    empty: bool,
+    world: str = "real",
 ) -> RunFolder:
     """The run as a folder under `root`."""
     writer = RunFolder.create(
@@ -25,6 +32,7 @@ def write(
         parameters={"followers": 2, "ack": ("async", "sync"), "duration_s": 1.0},
         seed=7,
         profile="quick",
+        world=world,
         broker={"name": "mosquitto", "version": "2.0.21", "settings": {"set_tcp_nodelay": "true"}},
     )
     writer.note(claims={"first_claim": "Something holds on any machine.", "second_claim": "Something else does."})

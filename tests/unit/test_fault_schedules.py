@@ -23,6 +23,15 @@ def test_a_drawn_schedule_is_in_order_over_in_time_and_the_same_for_the_same_see
     check_schedule(schedule, REPLICAS, "simulated")
 
 
+def test_a_drawn_schedule_has_every_kind_where_that_is_asked_for() -> None:
+    real = {kind for kind, fault in KINDS.items() if "real" in fault.worlds}
+    for seed in range(20):
+        schedule = random_schedule(Random(seed), 10_000, len(real), "real", every_kind=True)
+        assert {fault.kind for fault in schedule} == real
+        assert [fault.at_ms for fault in schedule] == sorted(fault.at_ms for fault in schedule)
+    assert len(random_schedule(Random(1), 10_000, 3, "real", every_kind=True)) == 3
+
+
 def test_a_schedule_comes_back_from_its_toml(tmp_path: Path) -> None:
     schedule = random_schedule(Random(4), 10_000, 100)
     path = tmp_path / "faults.toml"
