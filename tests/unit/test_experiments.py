@@ -253,6 +253,23 @@ def test_too_few_writes_decide_nothing() -> None:
     assert statuses(write_latency.judge(none)) == {"waiting_costs_the_delay": "unknown"}
 
 
+SLOW = {"target_met": False, "target_rate_per_s": 200.0, "achieved_rate_per_s": 80.0}
+
+
+def test_what_a_policy_costs_is_unknown_where_the_load_was_not_kept_up() -> None:
+    rows = [latency("async", 90) | SLOW, latency("quorum", 39), latency("sync", 1) | SLOW]
+    verdicts = write_latency.judge(rows)
+    assert statuses(verdicts) == {
+        "waiting_costs_the_delay": "invalid",  # a slow machine is no excuse
+        "async_does_not_wait": "unknown",
+        "async_is_fastest": "unknown",
+        "quorum_is_between": "unknown",
+    }
+    assert verdicts["async_does_not_wait"].reason == (
+        "async, 2 followers, 40 ms: only 80 of 200 operations a second were kept up; median 90.00 ms, delay 40 ms"
+    )
+
+
 # stale_reads
 
 
@@ -273,6 +290,15 @@ def test_stale_reads_as_expected() -> None:
 def test_stale_reads_sees_each_claim_broken() -> None:
     cells = [reads("async", "any", FRESH), reads("async", "leader", STALE), reads("sync", "any", STALE)]
     assert statuses(stale_reads.judge(cells)) == dict.fromkeys(stale_reads.EXPERIMENT.claims, "invalid")
+
+
+def test_an_anomaly_that_a_late_load_did_not_show_is_unknown() -> None:
+    (labels, verdict) = reads("async", "any", FRESH)
+    cells = [(labels | SLOW, verdict), (reads("async", "leader", STALE)[0] | SLOW, STALE)]
+    assert statuses(stale_reads.judge(cells)) == {
+        "async_any_returns_the_past": "unknown",
+        "leader_reads_are_fresh": "invalid",
+    }
 
 
 def test_no_reads_are_unknown_and_not_zero_percent() -> None:

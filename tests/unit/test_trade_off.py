@@ -230,7 +230,7 @@ def test_the_titles_state_the_findings(tmp_path: Path) -> None:
         "take 75 ms, a failover loses none, none of the reads from any replica are stale"
     )
     assert "24 lost" in alt_text(run, "map")
-    assert "none lost, unpromised" in alt_text(run, "map")
+    assert "none lost, no promise" in alt_text(run, "map")
 
 
 @pytest.mark.parametrize("acks", [tuple(ACKS), ("quorum",), ("async", "semi_sync:1")])

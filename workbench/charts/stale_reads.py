@@ -82,7 +82,11 @@ def _draw_rates(run: RunFolder) -> Figure:
     reading = (
         "Filled: older than an acknowledged write. "
         "Hollow, where it differs: or older than a value that someone had read."
-        + (" Dash: predicted from the followers' lag in the first half." if _is_predicted(cells) else "")
+        + (
+            " Dash: predicted for the second half of the run, from the followers' lag in the first."
+            if _is_predicted(cells)
+            else ""
+        )
     )
     return finish(figure, _rates_title(cells), run, [reads], reading)
 

@@ -228,14 +228,24 @@ def table_of(run: RunFolder, name: str) -> pd.DataFrame:
 
 
 def conditions_of(run: RunFolder, *, clustered: bool = True) -> list[str]:
-    """Where and how the run was made, for the caption: machine, broker, disk, seed."""
+    """Where and how the run was made, for the caption: machine, broker, disk, seed, and loads that were not kept up."""
     machine, broker = run.info.get("machine") or {}, run.info.get("broker") or {}
-    cores = machine.get("cores")
+    cores, world = machine.get("cores"), run.info.get("world")
     parts = [f"{cores} cores" if cores else ""]
     if clustered:
         parts += [f"{broker.get('name', '')} {broker.get('version', '')}".strip()]
-        parts += ["fsync on every replica" if run.info.get("world") == "real" else ""]
-    return [part for part in [*parts, f"seed {run.seed}"] if part]
+        parts += ["fsync on every replica" if world == "real" else ""]
+    if world == "simulated":
+        parts = ["simulated world"]
+    return [part for part in [*parts, f"seed {run.seed}", _missed_rates(run)] if part]
+
+
+def _missed_rates(run: RunFolder) -> str:
+    """In how many cells operations were due faster than they were done: their latencies are mostly waiting."""
+    if run.status != "complete" or "target_met" not in run.summary:
+        return ""
+    met = run.summary["target_met"].astype(bool)
+    return "" if met.all() else f"LOAD NOT KEPT UP in {(~met).sum()} of {len(met)} cells"
 
 
 def png_bytes(figure: Figure, alt: str = "") -> bytes:

@@ -109,7 +109,7 @@ def _head(ack: str, row: pd.Series) -> str:
     lost = row["lost_writes_per_failover"]
     words = "losses unknown" if pd.isna(lost) else f"{number(lost)} lost" if lost else "none lost"
     if row["may_lose_writes"] and lost == 0:
-        words += ", unpromised"
+        words += ", no promise"
     return f"{ack}\n{number(row['write_latency_ms_p50'])} ms\n{words}"
 
 

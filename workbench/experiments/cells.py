@@ -170,13 +170,31 @@ def latency_row(load: MeasuredLoad, kind: str) -> Row:
         prefix = "latency_ms" if figures["start"] == "intended" else "latency_from_send_ms"
         names = [name for name in figures if name.startswith("latency_ms")]
         row |= counts | {name.replace("latency_ms", prefix, 1): figures[name] for name in names}
-    for rates in records(rate_summary(load.measured)):
-        row |= {
+    return row | rate_columns(load.measured)
+
+
+def rate_columns(operations: pd.DataFrame) -> Row:
+    """Columns of the summary about the rate of one cell's operations, and whether the load was kept up."""
+    for rates in records(rate_summary(operations)):
+        return {
             "target_rate_per_s": rates["target_per_s"],
             "achieved_rate_per_s": rates["achieved_per_s"],
             "target_met": rates["target_met"],
         }
-    return row
+    return {}
+
+
+def kept_up(verdict: Verdict, *rates: Row) -> Verdict:
+    """Unknown instead of invalid where a load was not kept up: a queue was measured then, not what is claimed.
+
+    Not for what must hold on a slow machine, too. `rates`: rows with the columns of `rate_columns`, where known.
+    """
+    late = next((row for row in rates if not row.get("target_met", True)), None)
+    if late is None or verdict.status != "invalid":
+        return verdict
+    achieved, target = late["achieved_rate_per_s"], late["target_rate_per_s"]
+    reason = f"only {achieved:.0f} of {target:.0f} operations a second were kept up; {verdict.reason}"
+    return replace(verdict, status="unknown", reason=reason, witness=())
 
 
 def claim(verdicts: Mapping[str, Verdict]) -> Verdict:

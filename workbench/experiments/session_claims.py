@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from workbench.checkers import Verdict
 from workbench.checkers.sessions import Guarantee
@@ -24,7 +24,8 @@ from workbench.client.policies import (
     Sticky,
     parse_policy,
 )
-from workbench.experiments.cells import claim
+from workbench.experiments.base import Row
+from workbench.experiments.cells import claim, kept_up
 
 JUDGED: tuple[Guarantee, ...] = ("read_your_writes", "monotonic_reads")
 MINIMUMS = {"checked": 1_000, "reads_at_risk": 1_000}
@@ -69,6 +70,8 @@ class PolicyVerdicts:
     """By either knowledge: older than a value acknowledged, or returned by a read."""
     age_ms_max: float
     """Of the reads older than an acknowledged write; nan if there was none."""
+    rates: Row = field(default_factory=dict)
+    """The columns of `cells.rate_columns`."""
 
 
 def judge(cells: Sequence[PolicyVerdicts], ack: str) -> dict[str, Verdict]:
@@ -76,7 +79,8 @@ def judge(cells: Sequence[PolicyVerdicts], ack: str) -> dict[str, Verdict]:
     behind = [cell for cell in cells if ack.startswith("async") and cell.delay_ms > 0]
 
     def broken(policy: str, guarantee: Guarantee) -> dict[str, Verdict]:
-        return {c.read_policy: _seen(c.guarantees[guarantee]) for c in behind if c.read_policy == policy}
+        cells = [cell for cell in behind if cell.read_policy == policy]
+        return {cell.read_policy: kept_up(_seen(cell.guarantees[guarantee]), cell.rates) for cell in cells}
 
     def kept(guarantee: Guarantee) -> dict[str, Verdict]:
         promised = [cell for cell in cells if promises(cell.read_policy, guarantee, cell.delay_ms)]

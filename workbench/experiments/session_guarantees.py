@@ -32,6 +32,7 @@ from workbench.experiments.cells import (
     latency_row,
     lost_writes_verdict,
     measure_load,
+    rate_columns,
     records,
     started_cluster,
 )
@@ -175,6 +176,7 @@ def _verdicts(cell: Cell) -> PolicyVerdicts:
         guarantees={guarantee: cell.guarantees.verdict(guarantee) for guarantee in JUDGED},
         stale=cell.staleness.verdict("stale_rate"),
         age_ms_max=float(cell.staleness.reads["age_acknowledged_ms"].max()),
+        rates=rate_columns(cell.load.measured),
     )
 
 

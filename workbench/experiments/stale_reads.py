@@ -30,6 +30,7 @@ from workbench.experiments.cells import (
     claim,
     convergence_verdict,
     invariants,
+    kept_up,
     latency_row,
     lost_writes_verdict,
     measure_load,
@@ -151,10 +152,11 @@ def _staleness(load: MeasuredLoad) -> Staleness:
 
 def _outcome(cells: Sequence[_Cell]) -> Outcome:
     loads = [cell.load for cell in cells]
+    summary = [_summary_row(cell) for cell in cells]
     by_cell = {cell.load.cell: cell.staleness.verdict("stale_rate_acknowledged") for cell in cells}
     return Outcome(
         operations=all_operations(loads),
-        summary=[_summary_row(cell) for cell in cells],
+        summary=summary,
         tables={
             "by_replica": _by_replica(cells),
             "ages": _ages(cells),
@@ -162,7 +164,7 @@ def _outcome(cells: Sequence[_Cell]) -> Outcome:
             "prediction": [cell.labels | row for cell in cells for row in cell.prediction.bins()],
             "prediction_curve": [cell.labels | row for cell in cells for row in cell.prediction.curve()],
         },
-        verdicts=judge([(cell.labels, cell.staleness.verdict("stale_rate_acknowledged")) for cell in cells]),
+        verdicts=judge([(row, by_cell[row["cell"]]) for row in summary]),
         checks={
             "convergence": convergence_verdict(loads),
             "lost_writes": lost_writes_verdict(loads),
@@ -214,11 +216,11 @@ def _ages(cells: Sequence[_Cell]) -> list[Row]:
 
 
 def judge(cells: Sequence[tuple[Row, Verdict]]) -> dict[str, Verdict]:
-    """The claims, from each cell's labels and the checker's verdict on it."""
+    """The claims, from each cell's row of the summary and the checker's verdict on it."""
     enough = [(labels, _enough(verdict)) for labels, verdict in cells]
     groups = {
         "async_any_returns_the_past": [
-            (labels, verdict.negated())
+            (labels, kept_up(verdict.negated(), labels))
             for labels, verdict in enough
             if labels["ack"].startswith("async") and labels["read_policy"] == "any" and labels["follower_delay_ms"] > 0
         ],

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from workbench.checkers import Losses, Verdict
 from workbench.client.policies import Leader, Linearizable, parse_policy
 from workbench.config import AckPolicy
 from workbench.experiments.base import Row
-from workbench.experiments.cells import claim
+from workbench.experiments.cells import claim, kept_up
 
 MINIMUMS = {"reads_at_risk": 50, "writes": 50, "acknowledged_writes": 100, "failovers": 1}
 DELAY_MS_MIN = 10.0
@@ -55,6 +55,8 @@ class AckFacts:
     losses: Losses
     problem: str = ""
     """Why nothing can be said of single writes."""
+    rates: Row = field(default_factory=dict)
+    """The columns of `cells.rate_columns`."""
 
     @property
     def effective(self) -> int:
@@ -106,7 +108,7 @@ def _faster(acks: Sequence[AckFacts]) -> dict[str, Verdict]:
             medians = first.write_latency_ms_p50, second.write_latency_ms_p50
             reason = f"medians {medians[0]:.2f} and {medians[1]:.2f} ms"
             verdict = Verdict.expect(medians[0] <= medians[1] / 2, reason, writes=writes)
-            found[f"{first.ack} and {second.ack}"] = _enough(verdict, "writes")
+            found[f"{first.ack} and {second.ack}"] = _enough(kept_up(verdict, first.rates, second.rates), "writes")
     return found
 
 

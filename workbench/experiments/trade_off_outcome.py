@@ -14,7 +14,7 @@ from workbench.checkers import Appends, Losses, SessionGuarantees, Staleness, Ve
 from workbench.checkers.sessions import GUARANTEES, Guarantee
 from workbench.cluster.cluster import ConvergenceReport
 from workbench.experiments.base import Outcome, Row
-from workbench.experiments.cells import cell_name, records
+from workbench.experiments.cells import cell_name, rate_columns, records
 from workbench.experiments.disturbed import DisturbedLoad
 from workbench.experiments.failover_claims import kill_rows, survives_failover
 from workbench.experiments.failover_kills import Kill
@@ -121,7 +121,7 @@ def _summary_rows(one: Observed, failovers: Sequence[Row]) -> list[Row]:
     """One row a read policy. Writes and failovers are those of the ack policy: the same in each of them."""
     measured = one.measured
     writes, reads = (measured[measured["kind"] == kind] for kind in ("write", "read"))
-    shared = _latency(writes, "write", "intended") | _failover_figures(one, failovers, writes)
+    shared = rate_columns(measured) | _latency(writes, "write", "intended") | _failover_figures(one, failovers, writes)
     rows = []
     for policy in one.read_policies:
         mine = reads[one.has(policy, reads)]
@@ -253,6 +253,7 @@ def _ack_facts(one: Observed, failovers: Sequence[Row]) -> AckFacts:
         failovers_asked=one.failovers,
         losses=one.losses,
         problem=one.appends.problem,
+        rates=rate_columns(one.measured),
     )
 
 

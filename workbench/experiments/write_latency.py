@@ -26,6 +26,7 @@ from workbench.experiments.cells import (
     claim,
     convergence_verdict,
     invariants,
+    kept_up,
     latency_row,
     lost_writes_verdict,
     measure_load,
@@ -163,7 +164,7 @@ def _at_least_delay(row: Row) -> Verdict:
 def _below_delay(row: Row) -> Verdict:
     median, delay = row["latency_ms_p50"], row["follower_delay_ms"]
     reason = f"median {median:.2f} ms, delay {delay:g} ms"
-    return _enough(Verdict.expect(median < delay, reason, writes=row["writes"]))
+    return _enough(kept_up(Verdict.expect(median < delay, reason, writes=row["writes"]), row))
 
 
 def _ordered(faster: Sequence[Row], slower: Sequence[Row]) -> Iterator[tuple[str, Verdict]]:
@@ -178,7 +179,8 @@ def _ordered(faster: Sequence[Row], slower: Sequence[Row]) -> Iterator[tuple[str
         reason = f"median {first['latency_ms_p50']:.2f} ms against {second['latency_ms_p50']:.2f} ms"
         holds = first["latency_ms_p50"] <= second["latency_ms_p50"] + room
         writes = min(first["writes"], second["writes"])
-        yield f"{first['ack']} and {_label(second)}", _enough(Verdict.expect(holds, reason, writes=writes))
+        verdict = kept_up(Verdict.expect(holds, reason, writes=writes), first, second)
+        yield f"{first['ack']} and {_label(second)}", _enough(verdict)
 
 
 EXPERIMENT = Experiment(
