@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from workbench.charts.scale_measured import draw_measured, measured_alt
-from workbench.charts.scale_run import NOTHING, Curve, conditions, main_curves, measured, surroundings
+from workbench.charts.scale_run import NETWORK_WORDS, NOTHING, Curve, conditions, main_curves, measured, surroundings
 from workbench.charts.style import (
     BLACK,
     FAINT,
@@ -59,8 +59,9 @@ def alt_texts(run: RunFolder) -> Mapping[str, str]:
         "load": "Messages a second that leave an idle leader, that the broker makes of them, and that come back to it, "
         "over the number of replicas; and how busy that keeps its CPU. Messages back: "
         f"{told('messages_in_per_s', 'a second')}.",
-        "writes": "Time of a write, and share of replicas that would still show the state before it to a read sent out "
-        f"at its acknowledgement, over the number of replicas. Time: {told('latency_ms_p50', 'ms')}. Stale: "
+        "writes": "Time until a write is acknowledged, until nearly all followers show it, and the share of replicas "
+        "that do not show it at its acknowledgement, over the number of replicas. Time: "
+        f"{told('latency_ms_p50', 'ms')}. Stale: "
         + "; ".join(
             f"{curve.words}: {percent(float(curve.largest['stale_rate']))} at the most replicas" for curve in found
         )
@@ -131,10 +132,7 @@ def _draw_failover(run: RunFolder) -> Figure:
         ), "failover_ms_p50")  # fmt: skip
     real = measured(run)
     if run.info.get("world") != "real" and not real.empty:
-        axes.plot(
-            real["size"], real["failover_ms_p50"] / 1e3, linestyle="", marker="D", markersize=7, markerfacecolor="none",
-            markeredgecolor=BLACK, label="measured with real processes", zorder=4,
-        )  # fmt: skip
+        _lay_over(axes, real, "failover_ms_p50", 1e-3)
     size_axis(axes, [*_sizes(found), *(real["size"].tolist() if not real.empty else [])])
     _log_figures(axes)
     top = max(float(curve.cells["failover_ms_p50"].max()) for curve in found) / 1e3
@@ -208,6 +206,7 @@ def _draw_busy(axes: Axes, found: Sequence[Curve], run: RunFolder) -> None:
         axes.axis("off")
         axes.text(0.5, 0.5, "How busy CPUs are, simulations tell.", ha="center", color=FAINT, transform=axes.transAxes)
         return
+    _without_broker(axes, found[0], run)
     axes.axhline(1.0, color=INK, linewidth=0.9)
     axes.annotate(
         "all of its time", (0.01, 1.0), xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points",
@@ -219,6 +218,15 @@ def _draw_busy(axes: Axes, found: Sequence[Curve], run: RunFolder) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylabel("the leader's CPU is busy")
     _legend_above(axes, 1)
+
+
+def _without_broker(axes: Axes, curve: Curve, run: RunFolder) -> None:
+    """What it would be if the leader sent each message itself that the broker delivers now."""
+    send_us = float(run.parameters.get("send_us", 0.0))
+    if send_us and curve.fan_out == "broker":
+        more = (curve.cells["messages_delivered_per_s"] - curve.cells["messages_out_per_s"]) * send_us / 1e6
+        shares = curve.cells["leader_busy_share"] + more
+        axes.plot(curve.cells["size"], shares, color=SKY, linewidth=1.2, linestyle="-.", label="and if it sent to each")
 
 
 def _load_finding(curve: Curve) -> str:
@@ -236,45 +244,55 @@ def _load_finding(curve: Curve) -> str:
 
 def _draw_writes(run: RunFolder) -> Figure:
     found = main_curves(run)
-    figure, (times, stale) = new_figure(4.6, columns=2, width_ratios=[1, 1])
+    figure, panels = new_figure(4.9, columns=3)
+    times, lags, stale = panels
     for curve in found:
-        _line(times, curve, "latency_ms_p50")
-        if curve.network != "lan" and not curve.voters and curve.cells["latency_bound_ms"].notna().any():
-            times.plot(
-                curve.cells["size"], curve.cells["latency_bound_ms"], color=curve.colour, linewidth=0.9, linestyle=":"
-            )
-        _line(stale, curve, "stale_rate", label=False)
+        for axes, column in zip(panels, ("latency_ms_p50", "lag_ms_p99", "stale_rate"), strict=True):
+            _line(axes, curve, column, label=axes is times)
+        if curve.network != "lan" and not curve.voters:
+            bound = curve.cells["latency_bound_ms"]
+            times.plot(curve.cells["size"], bound, color=curve.colour, linewidth=0.9, linestyle=":")
     real = measured(run)
     if run.info.get("world") != "real" and not real.empty:
         for axes, column in ((times, "latency_ms_p50"), (stale, "stale_rate")):
-            axes.plot(
-                real["size"], real[column], linestyle="", marker="D", markersize=7, markerfacecolor="none",
-                markeredgecolor=BLACK, label="measured with real processes" if axes is times else None, zorder=4,
-            )  # fmt: skip
-    for axes in (times, stale):
+            _lay_over(axes, real, column, 1.0, label=axes is times)
+    for axes in panels:
         size_axis(axes, _sizes(found))
+        axes.tick_params(axis="x", labelsize=7.5)
     _log_figures(times)
-    times.set_ylabel("a write, ms (median)")
-    stale.set_ylabel("replicas that are stale at its acknowledgement")
+    _log_figures(lags)
+    times.set_title("acknowledged after, ms\n(median)", fontsize=9)
+    lags.set_title("shown by nearly all followers\nafter, ms (99th percentile)", fontsize=9)
+    stale.set_title("replicas that do not show it\nwhen it is acknowledged", fontsize=9)
     stale.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
-    stale.set_ylim(-0.02, None)
-    _legend_above(times, 1)
-    reading = (
-        "Left, dotted: what the network alone takes to a majority and back. Right: they would show a read that is sent "
-        "out at the acknowledgement the state before the write."
-    )
+    stale.set_ylim(-0.02, max(0.4, stale.get_ylim()[1]))
+    figure.legend(
+        *times.get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False, fontsize=8.5,
+        handlelength=2.6,
+    )  # fmt: skip
+    reading = "From the moment at which the client sends a write. Dotted: what the network alone takes to a majority and back."
     return finish(figure, _writes_finding(found), surroundings(run), conditions(run), reading)
 
 
+def _lay_over(axes: Axes, real: pd.DataFrame, column: str, scale: float, *, label: bool = True) -> None:
+    """The measured small clusters."""
+    axes.plot(
+        real["size"], real[column] * scale, linestyle="", marker="D", markersize=7, markerfacecolor="none",
+        markeredgecolor=BLACK, label="measured with real processes" if label else None, zorder=4,
+    )  # fmt: skip
+
+
 def _writes_finding(found: Sequence[Curve]) -> str:
+    """How long the largest cluster takes to acknowledge, and who is stale then."""
     all_vote = next((curve for curve in found if not curve.voters), found[0])
-    first, last = all_vote.cells.iloc[0], all_vote.largest
-    times = f"A write takes {number(float(first['latency_ms_p50']))} ms with {first['size']:,} replicas"
-    if len(all_vote.cells) > 1:
-        times += f" and {number(float(last['latency_ms_p50']))} ms with {last['size']:,} in one place"
-    far = [curve for curve in found if curve.network != "lan" and curve.cells["stale_rate"].notna().any()]
+    last = all_vote.largest
+    took, lag = float(last["latency_ms_p50"]), float(last["lag_ms_p99"])
+    told = f"With {last['size']:,} voters a write is acknowledged after {number(took)} ms"
+    if lag < took:
+        told += f", though nearly all show it after {number(lag)} ms"
+    far = [curve for curve in found if curve.network != "lan" and not curve.voters]
     if not far:
-        return times
-    most = max(far, key=lambda curve: float(curve.largest["stale_rate"]))
-    share, where = percent(float(most.largest["stale_rate"])), most.words.split(", ", 1)[1]
-    return f"{times}; spread {where}, {share} of replicas are stale at its acknowledgement"
+        return told
+    most = far[-1].cells.sort_values("stale_rate").iloc[-1]
+    where = NETWORK_WORDS.get(far[-1].network, far[-1].network)
+    return f"{told}; {where} {percent(float(most['stale_rate']))} are stale then with {most['size']:,}"
