@@ -26,7 +26,8 @@ def test_a_sample_of_seeds_breaks_no_law_comes_right_and_meets_every_kind_of_fau
     happened: Counter[str] = Counter()
     for one in run_seeds(SAMPLE, workers=1):
         assert not one.failure, f"seed {one.seed}, {one.failure}: {one.reason}"
-        assert one.happened["writes OK"] > 20, "a seed in which nothing happens proves nothing"
+        answered = sum(count for what, count in one.happened.items() if what.endswith(" OK"))
+        assert answered > 20, "a seed in which nothing happens proves nothing"
         swarm.add(one)
         happened += one.happened
     assert set(swarm.faults) == set(KINDS)

@@ -1,6 +1,6 @@
 """A zoo of planted bugs: what an engineer could have got wrong, a line each, to see that the simulator notices.
 
-A bug is a value; nothing of it is in the product's code (`patching.py`). `first_seed` is the first one from 0 on that
+A bug is a value; nothing of it is in the product's code (`patching.py`). `first_seed` is one of the first thousand, that
 catches it: where a test begins to look. Many seeds tell another story after a change of the simulator; then
 `workbench simulate --bug NAME` says which it is now.
 """
@@ -12,6 +12,7 @@ from typing import Final
 from workbench.simulator.bug import Bug
 from workbench.simulator.patching import Patch
 from workbench.simulator.zoo_disks import DISK_BUGS
+from workbench.simulator.zoo_failovers import FAILOVER_BUGS
 
 CORE_BUGS: Final = (
     Bug(
@@ -24,7 +25,7 @@ CORE_BUGS: Final = (
             "return request.last >= self._own_last or",
             "return request.last.term >= self._own_last.term or",
         ),
-        first_seed=26,
+        first_seed=7,
     ),
     Bug(
         "vote_twice",
@@ -84,7 +85,7 @@ CORE_BUGS: Final = (
             "return len(self.members) // 2 + 1",
             "return (len(self.members) + 1) // 2",
         ),
-        first_seed=32,
+        first_seed=19,
     ),
     Bug(
         "read_of_uncommitted",
@@ -96,7 +97,7 @@ CORE_BUGS: Final = (
             "if one.asked_at <= confirmed_ns and one.position.index <= state.committed:",
             "if one.asked_at <= confirmed_ns:",
         ),
-        first_seed=0,
+        first_seed=7,
     ),
     Bug(
         "commit_without_majority",
@@ -156,7 +157,7 @@ CORE_BUGS: Final = (
             "if index < self._term_start or not is_new or not self._has_authority(at):",
             "if index < self._term_start or not is_new:",
         ),
-        first_seed=126,
+        first_seed=15,
     ),
     Bug(
         "entries_without_match",
@@ -244,4 +245,4 @@ CORE_BUGS: Final = (
     ),
 )
 
-BUGS: Final = (*CORE_BUGS, *DISK_BUGS)
+BUGS: Final = (*CORE_BUGS, *FAILOVER_BUGS, *DISK_BUGS)
