@@ -8,6 +8,8 @@ from pathlib import Path
 from tests.unit.test_metrics_comparing import load
 from workbench.results import RunFolder
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "data" / "examples"
+
 
 def run_in(root: Path, seed: int, scale: float = 1.0, *, count: int = 1_000, cell: str = "") -> str:
     operations = load(seed, scale, count=count).assign(cell=cell).astype({"cell": "str"})
@@ -27,6 +29,20 @@ def test_ratios_with_intervals(call, tmp_path: Path) -> None:
     text = call("compare", *runs).out
     for words in ("write latency_ms_p50", "achieved_per_s", "95 % interval", "higher"):
         assert words in text
+
+
+def test_shares_of_stale_reads_and_lost_writes(call) -> None:
+    example = str(EXAMPLES / "split_brain")
+    called = call("compare", example, example, "--json")
+    figures = [row for row in json.loads(called.out)["figures"] if row["cell"] == "how=pause, fencing=false"]
+    lost = next(row for row in figures if row["figure"] == "lost_rate")
+    assert (called.code, lost["kind"], lost["verdict"]) == (0, "write", "no difference")
+    assert lost["first"] == lost["second"] > 0
+    assert lost["difference_low"] < lost["difference"] == 0 < lost["difference_high"]
+    assert {"not_ok_rate", "stale_rate", "non_monotonic_rate"} <= {row["figure"] for row in figures}
+    text = call("compare", example, example).out
+    assert "write lost_rate" in text
+    assert "unknown: read stale_rate_acknowledged, read stale_rate: " in text
 
 
 def test_too_little_is_unknown(call, tmp_path: Path) -> None:

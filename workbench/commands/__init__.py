@@ -58,7 +58,7 @@ COMMANDS = {
     ),
     "compare": Command(
         "compare",
-        "Compare two runs: ratios of latencies and rates, cell by cell, with intervals.",
+        "Compare two runs, cell by cell: latencies, rates, shares of stale reads and lost writes, with intervals.",
         "workbench compare data/runs/BEFORE data/runs/AFTER",
     ),
     "simulate": Command(

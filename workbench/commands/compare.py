@@ -1,4 +1,5 @@
-"""`workbench compare RUN RUN`: ratios of the figures of two runs, with intervals; what proves nothing is `unknown`.
+"""`workbench compare RUN RUN`: latencies, rates and shares (stale reads, lost writes) of two runs, by ratios and
+differences with intervals; what proves nothing is `unknown`.
 
 A difference is what is asked about here, so it is no failure: the exit code is 0, and 3 if nothing could be told.
 """
@@ -7,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from workbench.commands import EXIT_UNKNOWN
 from workbench.commands.arguments import Parser, add_json, add_seed
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from workbench.metrics.comparing import MeasuredRun
     from workbench.results import RunFolder
 
+_NUMBERS = ("first", "second", "change", "95 % interval")
+_BY_RATIO = ("latency_ms_p50", "latency_ms_p99", "achieved_per_s")
+"""Figures that are told by their ratio; the others are shares, told by their difference."""
 _COLOURS = {"higher": "yellow", "lower": "yellow", "no difference": "green", "unknown": "dim"}
 
 
@@ -54,10 +59,27 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _measured(folder: RunFolder) -> MeasuredRun:
+    from workbench.checkers.rolled_back import read_rollbacks, rolled_back_values
     from workbench.metrics.comparing import MeasuredRun
 
     warm_up_s = folder.parameters.get("warmup_s")
-    return MeasuredRun(folder.operations, None if warm_up_s is None else float(warm_up_s))
+    operations = folder.operations
+    entries = read_rollbacks(sorted(folder.path.glob("rollback/**/*.jsonl")))
+    return MeasuredRun(
+        operations,
+        None if warm_up_s is None else float(warm_up_s),
+        rolled_back_values(operations, entries) if entries else (),
+        _lost_writes(folder.summary),
+    )
+
+
+def _lost_writes(summary: pd.DataFrame) -> dict[str, int]:
+    """Cell -> acknowledged writes that were lost, where the experiment counts them."""
+    if not {"cell", "lost_acknowledged_writes"} <= set(summary.columns):
+        return {}
+    counted = summary[summary["lost_acknowledged_writes"].notna()]
+    lost = counted.groupby("cell")["lost_acknowledged_writes"].sum()
+    return {str(cell): int(count) for cell, count in lost.items()}
 
 
 def _print_json(folders: list[RunFolder], found: pd.DataFrame) -> None:
@@ -74,30 +96,30 @@ def _print(folders: list[RunFolder], found: pd.DataFrame) -> None:
     for name, folder in zip(("first", "second"), folders, strict=True):
         screen.print(plain(f"{name}: {folder.path.name}"), soft_wrap=True)
     for cell, rows in found.groupby("cell", sort=False):
-        table = make_table(
-            plain(str(cell) or "all operations"),
-            [
-                ("figure", "left"),
-                ("first", "right"),
-                ("second", "right"),
-                ("ratio", "right"),
-                ("95 % interval", "right"),
-                ("verdict", "left"),
-            ],
-        )
+        columns = [("figure", "left"), *((name, "right") for name in _NUMBERS), ("verdict", "left")]
+        table = make_table(plain(str(cell) or "all operations"), columns)  # type: ignore[arg-type]
         for row in rows.to_dict(orient="records"):
             what = row["figure"] if row["kind"] == "all" else f"{row['kind']} {row['figure']}"
-            verdict = f"[{_COLOURS[row['verdict']]}]{row['verdict']}[/]"
-            if row["reason"]:
-                verdict += plain(f": {row['reason']}")
-            bounds = "–" if math.isnan(row["ratio_low"]) else f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}"
-            table.add_row(what, _figure(row["first"]), _figure(row["second"]), _figure(row["ratio"]), bounds, verdict)
-        screen.print(table)
+            numbers = (_figure(row["first"]), _figure(row["second"]), *_change(row))
+            table.add_row(what, *numbers, f"[{_COLOURS[row['verdict']]}]{row['verdict']}[/]")
+        screen.print(table, end="")
+        for reason, unknown in rows[rows["reason"] != ""].groupby("reason", sort=False):
+            named = ", ".join(f"{row.kind} {row.figure}" for row in unknown.itertuples())
+            screen.print(plain(f"unknown: {named}: {reason}"), style="dim", soft_wrap=True)
     screen.print(
-        "Ratios are second by first. Intervals are bootstrapped over blocks of time within each run; they do not know"
-        " what another day, or another machine, would change: repeat runs for that.",
+        "\nx: second by first; + and -: second less first. Intervals are bootstrapped over blocks of time within each"
+        " run; they do not know what another day, or another machine, would change: repeat runs for that.",
         style="dim",
+        soft_wrap=True,
     )
+
+
+def _change(row: Mapping[Hashable, Any]) -> tuple[str, str]:
+    """The ratio with its interval, of a share the difference."""
+    name, shown = ("ratio", "x {:,.3f}") if row["figure"] in _BY_RATIO else ("difference", "{:+,.3f}")
+    change, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    interval = "–" if math.isnan(low) else f"{low:,.3f} to {high:,.3f}"
+    return "–" if math.isnan(change) else shown.format(change), interval
 
 
 def _figure(value: float) -> str:

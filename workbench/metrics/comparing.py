@@ -1,4 +1,4 @@
-"""Two runs side by side: ratios of their figures, each with a 95 % interval, cell by cell.
+"""Two runs side by side: ratios and differences of their figures, each with a 95 % interval, cell by cell.
 
 Operations of one run are not independent: a stall hits neighbours alike, and an interval that ignores it is too narrow.
 So a load is cut into blocks of equal time, and blocks are drawn with replacement (block bootstrap) for both runs. A
@@ -10,12 +10,14 @@ operations, or none that both runs have, gives `unknown`, as does an interval th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
+from workbench.metrics.comparing_shares import compare_share, shares
 from workbench.metrics.intervals import percentile
 from workbench.metrics.latency import after_warm_up, rate_summary
 from workbench.metrics.warm_up import warm_up_length
@@ -24,24 +26,34 @@ BLOCKS: Final = 20
 RESAMPLES: Final = 400
 OPERATIONS_MIN: Final = 100
 FIGURES: Final = {"latency_ms_p50": 0.5, "latency_ms_p99": 0.99}
-COLUMNS: Final = ("cell", "kind", "figure", "first", "second", "ratio", "ratio_low", "ratio_high", "verdict", "reason")
+COLUMNS: Final = (
+    "cell", "kind", "figure", "first", "second", "ratio", "ratio_low", "ratio_high", "difference", "difference_low",
+    "difference_high", "verdict", "reason",
+)  # fmt: skip
 
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRun:
-    """What is compared: a table of operations, and the warm-up that the run states (None: it does not)."""
+    """What is compared: a table of operations, and the warm-up that the run states (None: it does not).
+
+    `dropped`: (cell, key, value) of writes that rewinds dropped, as for `staleness`; `lost_writes`: cell -> how many of
+    the acknowledged ones are lost, where the run counted them.
+    """
 
     operations: pd.DataFrame
     warm_up_s: float | None = None
+    dropped: Collection[tuple[str, str, int]] = ()
+    lost_writes: Mapping[str, int] = field(default_factory=dict)
 
 
 def compare_runs(first: MeasuredRun, second: MeasuredRun, *, seed: int = 1) -> pd.DataFrame:
     """One row a cell, kind and figure that both have (`COLUMNS`).
 
-    `ratio` is second by first. `verdict`: `higher` or `lower` where its interval excludes 1, `no difference` where not,
-    `unknown` with its `reason`. Latencies count from the intended start; `achieved_per_s` is of all kinds together.
+    `ratio` is second by first, `difference` second less first. `verdict`: `higher` or `lower` where the interval of the
+    ratio excludes 1, of shares that of the difference 0; `no difference` where not; `unknown` with its `reason`.
+    Latencies count from the intended start; `achieved_per_s` is of all kinds together.
     """
     cells = sorted(set(first.operations["cell"]) & set(second.operations["cell"]))
     random = np.random.default_rng(seed)
@@ -53,7 +65,27 @@ def compare_runs(first: MeasuredRun, second: MeasuredRun, *, seed: int = 1) -> p
             for figure, fraction in FIGURES.items():
                 rows.append({"cell": cell, "kind": kind, "figure": figure} | _ratio(blocks, fraction, random))
         rows.append({"cell": cell, "kind": "all", "figure": "achieved_per_s"} | _rates(pair, random))
+        rows += _shares(cell, (first, second), pair, random)
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _shares(
+    cell: str, runs: tuple[MeasuredRun, MeasuredRun], pair: list[pd.DataFrame], random: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Rows of the shares that both have. What was written in the warm-up is judged with the rest, then left out."""
+    found = []
+    for run, settled in zip(runs, pair, strict=True):
+        whole = run.operations[run.operations["cell"] == cell]
+        of_run = shares(
+            whole, BLOCKS, counted=settled["operation"], lost=run.dropped, lost_writes=run.lost_writes.get(cell)
+        )
+        found.append({(one.kind, one.figure): one for one in of_run})
+    common = [name for name in found[0] if name in found[1]]
+    return [
+        {"cell": cell, "kind": kind, "figure": figure}
+        | compare_share(found[0][kind, figure], found[1][kind, figure], RESAMPLES, random)
+        for kind, figure in common
+    ]
 
 
 def _settled(run: MeasuredRun, cell: str) -> pd.DataFrame:
@@ -119,6 +151,7 @@ def _judged(values: list[float], drawn: Array) -> dict[str, Any]:
     if not (drawn > 0).all() or not min(values) > 0:
         return _unknown("a figure is zero: there is no ratio") | {"first": values[0], "second": values[1]}
     low, high = (float(bound) for bound in np.quantile(drawn[:, 1] / drawn[:, 0], [0.025, 0.975]))
+    less, more = (float(bound) for bound in np.quantile(drawn[:, 1] - drawn[:, 0], [0.025, 0.975]))
     verdict = "higher" if low > 1 else "lower" if high < 1 else "no difference"
     return {
         "first": values[0],
@@ -126,13 +159,16 @@ def _judged(values: list[float], drawn: Array) -> dict[str, Any]:
         "ratio": values[1] / values[0],
         "ratio_low": low,
         "ratio_high": high,
+        "difference": values[1] - values[0],
+        "difference_low": less,
+        "difference_high": more,
         "verdict": verdict,
         "reason": "",
     }
 
 
 def _unknown(reason: str) -> dict[str, Any]:
-    nothing = dict.fromkeys(("first", "second", "ratio", "ratio_low", "ratio_high"), float("nan"))
+    nothing = dict.fromkeys(COLUMNS[3:-2], float("nan"))
     return nothing | {"verdict": "unknown", "reason": reason}
 
 

@@ -31,6 +31,35 @@ def proportion_interval(successes: int, trials: int, confidence: float = 0.95) -
     return low, high
 
 
+def difference_interval(first: tuple[int, int], second: tuple[int, int]) -> tuple[float, float]:
+    """95 % interval of the difference of two rates, second less first, each (successes, trials).
+
+    From their Wilson intervals (R. G. Newcombe, "Interval estimation for the difference between independent
+    proportions", 1998, method 10). (nan, nan) without trials.
+    """
+    if not first[1] or not second[1]:
+        return math.nan, math.nan
+    rates = [successes / trials for successes, trials in (first, second)]
+    (low_1, high_1), (low_2, high_2) = proportion_interval(*first), proportion_interval(*second)
+    difference = rates[1] - rates[0]
+    low = difference - math.hypot(rates[1] - low_2, high_1 - rates[0])
+    return low, difference + math.hypot(high_2 - rates[1], rates[0] - low_1)
+
+
+def ratio_interval(first: tuple[int, int], second: tuple[int, int]) -> tuple[float, float]:
+    """95 % interval of the ratio of two rates, second by first, each (successes, trials).
+
+    By the logarithm (D. Katz and others, "Obtaining confidence intervals for the risk ratio in cohort studies", 1978).
+    (nan, nan) without successes on both sides.
+    """
+    if not first[0] or not second[0]:
+        return math.nan, math.nan
+    ratio = (second[0] / second[1]) / (first[0] / first[1])
+    variance = sum(1 / successes - 1 / trials for successes, trials in (first, second))
+    half = _z(0.95) * math.sqrt(max(variance, 0.0))
+    return ratio * math.exp(-half), ratio * math.exp(half)
+
+
 def percentile(ordered: np.ndarray[Any, Any], fraction: float) -> float:
     """The smallest value that at least `fraction` of the ordered values do not exceed; nan without values.
 
