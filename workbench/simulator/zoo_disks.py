@@ -16,7 +16,7 @@ DISK_BUGS: Final = (
         "Entries count as on the disk when they are in the log's file.",
         Patch("workbench.replica.storage", "        self._disk.log.sync()", "        self._disk.log.last"),
         log_format="logical",
-        first_seed=2,
+        first_seed=0,
     ),
     Bug(
         "new_segment_not_synced",
@@ -25,7 +25,7 @@ DISK_BUGS: Final = (
         "The name of a new segment of the log is not on the disk when entries in it are.",
         Patch("workbench.storage.log_reset", "    files.sync_directory(path.parent)", "    files.list(path.parent)"),
         log_format="logical",
-        first_seed=3,
+        first_seed=7,
     ),
     Bug(
         "renamed_before_synced",
@@ -38,7 +38,7 @@ DISK_BUGS: Final = (
             "            file.pwrite(data, 0)\n            file.size",
         ),
         log_format="logical",
-        first_seed=2,
+        first_seed=1,
     ),
     Bug(
         "name_not_synced",
@@ -49,7 +49,7 @@ DISK_BUGS: Final = (
             "workbench.storage.files", "        self.sync_directory(target.parent)", "        self.list(target.parent)"
         ),
         log_format="logical",
-        first_seed=2,
+        first_seed=0,
     ),
     Bug(
         "snapshot_not_synced",
@@ -58,12 +58,12 @@ DISK_BUGS: Final = (
         "A snapshot is sealed, and the log dropped, before it is on the disk.",
         Patch("workbench.storage.snapshots", "        self._copy.sync()", "        self._copy.size"),
         log_format="logical",
-        first_seed=8,
+        first_seed=9,
     ),
     Bug(
         "restored_not_synced",
         "fsync",
-        "correctness",
+        "crash",
         "A database restored from a snapshot is not on the disk when it takes the place of the old one.",
         Patch(
             "workbench.storage.restoring",
@@ -71,7 +71,7 @@ DISK_BUGS: Final = (
             "        snapshot.copy_database(target)\n        target.size",
         ),
         log_format="wal",
-        first_seed=9,
+        first_seed=0,
     ),
     Bug(
         "pages_not_synced",
@@ -129,5 +129,14 @@ DISK_BUGS: Final = (
         ),
         log_format="logical",
         first_seed=8,
+    ),
+    Bug(
+        "rollback_not_synced",
+        "fsync",
+        "correctness",
+        "Entries are dropped before what is written about them is on the disk.",
+        Patch("workbench.replica.rollback", "        file.sync()", "        file.size"),
+        log_format="logical",
+        first_seed=30,
     ),
 )
