@@ -1,6 +1,6 @@
 """A zoo of planted bugs: what an engineer could have got wrong, a line each, to see that the simulator notices.
 
-A bug is a value; nothing of it is in the product's code (`patching.py`). `first_seed` is one of the first thousand, that
+A bug is a value; nothing of it is in the product's code (`patching.py`). `first_seed` is one of the first thousand that
 catches it: where a test begins to look. Many seeds tell another story after a change of the simulator; then
 `workbench simulate --bug NAME` says which it is now.
 """

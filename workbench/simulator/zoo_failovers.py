@@ -1,5 +1,5 @@
-"""The zoo's bugs in what must hold across failovers: who may still act as a leader, which writes took effect already, and
-who counts. Few schedules bring them to light, so seeds draw themes, and aim (`drawing.py`)."""
+"""The zoo's bugs in what must hold across failovers: who may still act as a leader, which writes took effect, and who
+counts. Few schedules bring them to light: seeds draw themes, and aim (`drawing.py`)."""
 
 from __future__ import annotations
 
