@@ -14,7 +14,7 @@ from typing import Final
 from workbench.config import AckPolicy, Limits, Protections, Timing
 from workbench.faults.draws import between, choose, some
 from workbench.faults.schedules import Schedule, random_schedule
-from workbench.faults.values import KINDS, Fault, Moment
+from workbench.faults.values import KINDS, Cut, Fault, Moment, Shape
 from workbench.simulator.world import WorldConfig
 
 _POLICIES = ("async", "semi_sync:1", "quorum", "quorum", "quorum/applied", "sync", "sync/durable", "sync/received")
@@ -30,12 +30,13 @@ _BACKGROUND_MAX = 15
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Theme:
     """Faults that belong together. `moments`: what they wait for, one drawn for each; "": nothing. `at_leader`: so many
-    of them strike the leader, whomever they were drawn for."""
+    of them strike the leader, whomever they were drawn for. `shapes`: what cuts have, if it matters."""
 
     kinds: tuple[str, ...]
     moments: tuple[Moment, ...] = ("",)
     count: tuple[int, int]
     at_leader: float = 0.5
+    shapes: tuple[Shape, ...] = ()
 
 
 _CHANCE: Final = Theme(kinds=tuple(KINDS), count=(5, 25), at_leader=0.0)
@@ -50,6 +51,7 @@ _FORKS: Final = Theme(
     moments=("write", "write", "election", "split", "rewind"),
     count=(5, 12),
     at_leader=0.9,
+    shapes=("isolate", "isolate", "isolate", "halves", "bridge"),
 )
 _CHANGES: Final = Theme(kinds=("join", "removal"), moments=("", "election", "split", "split"), count=(4, 8))
 _AFTER_CHANGES: Final = Theme(
@@ -108,14 +110,14 @@ def draw_schedule(random: Random, duration_ms: float) -> Schedule:
 def _of_theme(random: Random, duration_ms: float, theme: Theme) -> list[Fault]:
     kinds = some(random, theme.kinds, between(random, (len(theme.kinds) + 1) // 2, len(theme.kinds)))
     faults = random_schedule(random, duration_ms, between(random, *theme.count), kinds=kinds)
-    return [
-        replace(
-            fault,
-            moment=choose(random, theme.moments),
-            target="leader" if random.random() < theme.at_leader else fault.target,
-        )
-        for fault in faults
-    ]
+    return [_aimed(random, theme, fault) for fault in faults]
+
+
+def _aimed(random: Random, theme: Theme, fault: Fault) -> Fault:
+    if isinstance(fault, Cut) and theme.shapes:
+        fault = replace(fault, shape=choose(random, theme.shapes))
+    moment = choose(random, theme.moments)
+    return replace(fault, moment=moment, target="leader" if random.random() < theme.at_leader else fault.target)
 
 
 def _a_few(random: Random) -> list[str]:
