@@ -6,14 +6,21 @@ A leader with two followers behind, 100 sessions, 1,000 keys, four reads to a wr
 `python bench/checkers.py search` judges 1,000 histories of a compare-and-set register instead, of 170 operations of 5
 processes each, good and broken, with and without operations in doubt, and prints milliseconds.
 
+`python bench/checkers.py register` judges one key and 20,000 operations whose written values are unique, good and
+broken; `python bench/checkers.py predict` makes a million trials of PBS for each published fit.
+
 `python bench/checkers.py write FILE [operations] [--no-positions]` writes the invented history as JSON Lines, or as
-Parquet, for `workbench check`.
+Parquet, for `workbench check`; `python bench/checkers.py command [operations] [--no-positions]` writes it to a
+temporary file, and times `workbench check` on it, in a process of its own.
 """
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,9 +31,12 @@ import numpy as np
 import pandas as pd
 
 from workbench.checkers import linearizability, session_guarantees, staleness
+from workbench.checkers.observed_order import observed_order
 from workbench.history import SCHEMA, validate_operations
 from workbench.history_operations import Operation
 from workbench.history_tables import write_history
+from workbench.metrics.prediction import Quorum, k_staleness, predict
+from workbench.metrics.prediction_fits import FITS
 
 T = TypeVar("T")
 
@@ -133,6 +143,70 @@ def search() -> None:
             print(f"{what}: median {middle:5.1f} ms, slowest {slowest:5.1f} ms of CPU ({found})")
 
 
+def register_history(seed: int, count: int, *, broken: bool) -> list[Operation]:
+    """What 10 processes do to one register, all written values different. `broken`: a late read goes far back."""
+    random = Random(seed)
+    drawn: list[dict[str, Any]] = []
+    running: list[dict[str, Any]] = []
+    state: int | None = None
+    place = 0
+    while len(drawn) < count or running:
+        place += 1
+        if len(running) < 10 and len(drawn) < count and random.random() < 0.5:
+            f = random.choice(["read", "read", "write"])
+            free = next(number for number in range(10) if all(one["process"] != number for one in running))
+            value = len(drawn) if f == "write" else None
+            one = {"number": len(drawn), "process": free, "f": f, "key": "x", "begin": place, "invoked_ns": place}
+            drawn.append(one | {"outcome": "ok", "value": value})
+            running.append(drawn[-1])
+        elif running:
+            one = running.pop(random.randrange(len(running)))
+            state = one["value"] if one["f"] == "write" else state
+            one |= {"end": place, "completed_ns": place, "value": state if one["f"] == "read" else one["value"]}
+    if broken:
+        early = next(one["value"] for one in drawn if one["f"] == "write")
+        next(one for one in drawn[int(0.9 * count) :] if one["f"] == "read")["value"] = early
+    return [Operation(**one) for one in drawn]
+
+
+def register() -> None:
+    """Print how long a long history of one register takes."""
+    for broken in (False, True):
+        operations = register_history(1, 20_000, broken=broken)
+        what = f"20,000 operations, {'broken' if broken else 'good'}"
+        print(timed(what, lambda operations=operations: linearizability(operations)).verdict.status)  # type: ignore[misc]
+
+
+def prediction() -> None:
+    """Print what is predicted by a million trials for N = 3, R = W = 1, and how long it takes."""
+    quorum = Quorum(n=3, r=1, w=1)
+    for fit in FITS.values():
+        found = timed(f"{fit.name}, 1,000,000 trials", lambda fit=fit: predict(fit, quorum, trials=1_000_000))  # type: ignore[misc]
+        print(f"  fresh at 0 ms: {100 * found.p_consistent(0.0):.2f} %")
+    print(f"k-staleness: {k_staleness(quorum, 2):.3f} for k = 2, {k_staleness(quorum, 3):.3f} for k = 3")
+
+
+def command() -> None:
+    """Print what `workbench check` takes from the file on, the start of Python included."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "history.jsonl"
+        # In a process of its own: one that is started from here counts what this one holds as its most memory.
+        subprocess.run([sys.executable, __file__, "write", str(path), *sys.argv[2:]], check=True)
+        print(f"{path.stat().st_size / 1e6:,.0f} MB of JSON Lines")
+        for check in ("staleness", "sessions"):
+            with (Path(folder) / "out").open("wb") as out:
+                words = [sys.executable, "-m", "workbench", "check", check, str(path), "--json"]
+                process = subprocess.Popen(words, stdout=out, stderr=subprocess.DEVNULL)
+                _, status, used = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+            cpu_s, most = used.ru_utime + used.ru_stime, _mebibytes(used.ru_maxrss)
+            print(f"workbench check {check}: {cpu_s:.2f} s of CPU, most memory {most:,.0f} MiB")
+
+
+def _mebibytes(most: int) -> float:
+    return most / (1024 if sys.platform == "linux" else 1024 * 1024)
+
+
 def timed(what: str, action: Callable[[], T]) -> T:
     """Do it, and say how long it took."""
     began, worked = time.perf_counter(), time.process_time()
@@ -143,8 +217,9 @@ def timed(what: str, action: Callable[[], T]) -> T:
 
 def main() -> None:
     """Measure each step."""
-    if "search" in sys.argv:
-        return search()
+    for name, action in (("search", search), ("register", register), ("predict", prediction), ("command", command)):
+        if name in sys.argv:
+            return action()
     if "write" in sys.argv:
         return write(Path(sys.argv[sys.argv.index("write") + 1]))
     judge(_invented())
@@ -174,9 +249,9 @@ def judge(operations: pd.DataFrame) -> None:
     timed("  its summary and verdict", lambda: (stale.summary(), stale.by_replica(), stale.verdict("stale_rate")))
     guarantees = timed("session guarantees", lambda: session_guarantees(operations))
     timed("  their summary and verdicts", lambda: (guarantees.summary(), guarantees.verdicts()))
+    timed("  of writers, by what was seen", lambda: observed_order(operations))
     print(stale.summary().T.to_string())
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024 * 1024)
-    print(f"most memory: {most:,.0f} MiB")
+    print(f"most memory: {_mebibytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss):,.0f} MiB")
 
 
 if __name__ == "__main__":
