@@ -92,6 +92,10 @@ def _sizes(found: Sequence[Curve]) -> list[int]:
 
 
 def _log_figures(axes: Axes) -> None:
+    if not any(np.isfinite(line.get_ydata(orig=False)).any() for line in axes.lines):
+        axes.axis("off")
+        axes.text(0.5, 0.5, "Not to be seen\nfrom outside.", ha="center", color=FAINT, transform=axes.transAxes)
+        return
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
     axes.yaxis.set_minor_locator(NullLocator())
@@ -266,11 +270,8 @@ def _draw_writes(run: RunFolder) -> Figure:
     stale.set_title("replicas that do not show it\nwhen it is acknowledged", fontsize=9)
     stale.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
     stale.set_ylim(-0.02, max(0.4, stale.get_ylim()[1]))
-    figure.legend(
-        *times.get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False, fontsize=8.5,
-        handlelength=2.6,
-    )  # fmt: skip
-    reading = "From the moment at which the client sends a write. Dotted: what the network alone takes to a majority and back."
+    lags.legend(*times.get_legend_handles_labels(), loc="center left", frameon=False, fontsize=7.5, handlelength=2.4)
+    reading = "From the sending of a write. Dotted: what the network alone takes to a majority and back."
     return finish(figure, _writes_finding(found), surroundings(run), conditions(run), reading)
 
 
@@ -278,7 +279,7 @@ def _lay_over(axes: Axes, real: pd.DataFrame, column: str, scale: float, *, labe
     """The measured small clusters."""
     axes.plot(
         real["size"], real[column] * scale, linestyle="", marker="D", markersize=7, markerfacecolor="none",
-        markeredgecolor=BLACK, label="measured with real processes" if label else None, zorder=4,
+        markeredgecolor=BLACK, label="real processes, measured" if label else None, zorder=4,
     )  # fmt: skip
 
 
@@ -293,6 +294,6 @@ def _writes_finding(found: Sequence[Curve]) -> str:
     far = [curve for curve in found if curve.network != "lan" and not curve.voters]
     if not far:
         return told
-    most = far[-1].cells.sort_values("stale_rate").iloc[-1]
+    most = percent(float(far[-1].cells["stale_rate"].max()))
     where = NETWORK_WORDS.get(far[-1].network, far[-1].network)
-    return f"{told}; {where} {percent(float(most['stale_rate']))} are stale then with {most['size']:,}"
+    return f"{told}; {where} up to {most} of replicas are stale at that moment"

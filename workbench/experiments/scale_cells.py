@@ -97,6 +97,8 @@ class Load:
     delivered_per_s: float = NOTHING
     in_per_s: float = NOTHING
     bytes_in_per_s: float = NOTHING
+    sync_ms: float = NOTHING
+    """How long the leader's disk took for a sync, on average over the writes."""
     leader_busy: float = NOTHING
     """Share of the time in which its CPU works, at idle."""
     broker_busy: float = NOTHING
@@ -133,6 +135,7 @@ def summary_row(cell: Cell) -> Row:
         "messages_delivered_per_s": load.delivered_per_s,
         "messages_in_per_s": load.in_per_s,
         "bytes_in_per_s": load.bytes_in_per_s,
+        "sync_ms_mean": load.sync_ms,
         "leader_busy_share": load.leader_busy,
         "broker_busy_share": load.broker_busy,
         "messages_out_per_write": load.out_per_write,
@@ -182,4 +185,6 @@ def _failover_columns(failovers: Sequence[FailoverSample]) -> Row:
 
 
 def _median(values: Sequence[float]) -> float:
-    return float(np.median(values)) if values else NOTHING
+    """Of what was seen."""
+    seen = [value for value in values if not math.isnan(value)]
+    return float(np.median(seen)) if seen else NOTHING

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from workbench.client.session import Session
@@ -121,6 +121,7 @@ class _Observed:
 
     async def write(self, count: int) -> None:
         """Writes one by one, each once everybody has the one before, and a read of each replica at once after it."""
+        before = await self._leader_status()
         for _ in range(count):
             await self._pause()
             began = self._cluster.now_ns()
@@ -133,6 +134,10 @@ class _Observed:
                 )
             )
             await self._settled()
+        after = await self._leader_status()
+        if after.name == before.name:
+            syncs, sync_ns = (after.counters[name] - before.counters[name] for name in ("syncs", "sync_ns"))
+            self._cell.load = replace(self._cell.load, sync_ms=sync_ns / 1e6 / max(syncs, 1))
 
     async def _count(self, replica: str) -> int:
         result = await self._readers[replica].read(_COUNT, replica=replica)
