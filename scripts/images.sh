@@ -7,8 +7,8 @@ python=$1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-run_of() {   # EXPERIMENT PROFILE: runs it and prints the run's folder
-    "$python" -m workbench run "$1" --profile "$2" --seed 1 --output "$work" --json |
+run_of() {   # EXPERIMENT PROFILE [OPTION ...]: runs it and prints the run's folder
+    "$python" -m workbench run "$1" --profile "$2" "${@:3}" --seed 1 --output "$work" --json |
         "$python" -c 'import json, sys; print(json.load(sys.stdin)["run"])'
 }
 
@@ -26,10 +26,16 @@ copy_chart failover timeline
 copy_chart split_brain leaders
 copy_chart session_guarantees violations
 
+record() {   # NAME RUN: keeps a run as an example
+    rm -rf "data/examples/$1" "$2/logs"
+    mv "$2" "data/examples/$1"
+    echo "data/examples/$1"
+}
+
 mkdir -p data/examples
-for experiment in log_formats write_latency stale_reads session_guarantees new_follower follower_crash failover split_brain trade_off accidental_failover; do
+for experiment in log_formats write_latency stale_reads session_guarantees new_follower follower_crash failover split_brain trade_off accidental_failover simulator; do
     run=$(run_of "$experiment" ci)
-    rm -rf "data/examples/$experiment" "$run/logs"
-    mv "$run" "data/examples/$experiment"
-    echo "data/examples/$experiment"
+    record "$experiment" "$run"
 done
+run=$(run_of simulator full --world real)   # takes five minutes
+record simulator_real "$run"

@@ -57,7 +57,7 @@ def test_a_checked_cell_has_output(notebook: nbformat.NotebookNode) -> None:
     assert [cell.source for cell in checked if not cell.outputs] == []
     printed = "".join(output.get("text", "") for cell in checked for output in cell.outputs)
     assert "converged=True" in printed
-    assert re.search(r"world=real replica_processes=\d", printed)
+    assert re.search(r"world=(real|simulated) replica_processes=\d", printed)
 
 
 def test_no_output_is_an_error_or_noise(notebook: nbformat.NotebookNode) -> None:

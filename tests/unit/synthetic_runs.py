@@ -14,6 +14,7 @@ from tests.unit.synthetic_folder import Row, write
 from tests.unit.synthetic_followers import follower_crash_run, new_follower_run
 from tests.unit.synthetic_log_formats import log_formats_run
 from tests.unit.synthetic_sessions import session_guarantees_run
+from tests.unit.synthetic_simulator import simulator_run
 from tests.unit.synthetic_split_brain import split_brain_run
 from tests.unit.synthetic_trade_off import trade_off_run
 from workbench.results import RunFolder
@@ -101,5 +102,6 @@ RUNS: dict[str, Callable[..., RunFolder]] = {
     "failover": failover_run,
     "split_brain": split_brain_run,
     "trade_off": trade_off_run,
+    "simulator": simulator_run,
     "accidental_failover": accidental_failover_run,
 }

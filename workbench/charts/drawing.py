@@ -29,6 +29,7 @@ CHARTED = (
     "split_brain",
     "accidental_failover",
     "trade_off",
+    "simulator",
 )
 """Experiments that have charts; each has a module of its name here, with `draw` and `alt_texts`."""
 

@@ -64,6 +64,11 @@ SUMMARY_COLUMNS = {
         "false_failovers_per_min", "elections", "without_leader_share", "lag_ms_p50", "lag_ms_max", "writes_per_s",
         "writes_per_s_before", "writes_per_s_during", "writes_per_s_after", "indefinite",
     ),
+    "simulator": (
+        "cell", "seeds", "messages", "simulated_s", "faults", "faults_planned", "kinds", "violations", "seed", "reason",
+        "faults_drawn", "faults_kept", "replays_alike", "leader_changes", "acknowledged_writes", "indefinite",
+        "lost_acknowledged_writes",
+    ),
     "trade_off": (
         "ack", "read_policy", "write_latency_ms_p50", "write_latency_ms_p99", "read_latency_from_send_ms_mean",
         "leader_share", "stale_rate_acknowledged", "stale_rate", "read_your_writes_violations",
@@ -77,7 +82,7 @@ SUMMARY_COLUMNS = {
     ),
 }  # fmt: skip
 """What of a summary fits a page; an experiment that is not listed shows all of it."""
-TABLES_SHOWN = {"by_replica", "crossings", "double_acknowledgements", "engines", "unsafe"}
+TABLES_SHOWN = {"by_replica", "crossings", "double_acknowledgements", "engines", "kept_faults", "unsafe"}
 """Further tables that a person would read; the others are raw material of charts."""
 _UNITS = {"_ms": "ms", "_us": "µs", "_bytes": "bytes", "_s": "s", "_ns": "ns"}
 _WORDS = {"valid": "holds", "invalid": "fails", "unknown": "unknown"}

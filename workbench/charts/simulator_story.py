@@ -118,10 +118,9 @@ def _draw_failure(run: RunFolder) -> Figure:
         "Upper bars: faults, while they last. Lower bars: what a replica is, if it is not a follower. Orange line: "
         f"{bug['reason']}."
     )
-    title = (
-        f"Seed {int(bug['seed'])} breaks {bug['law']} whenever it is run, and {int(bug['faults_kept'])} of its "
-        f"{int(bug['faults_drawn'])} faults are enough"
-    )
+    kept, drawn = int(bug["faults_kept"]), int(bug["faults_drawn"])
+    enough = f"{kept} of its {drawn} faults are enough" if kept else f"needs none of its {drawn} faults for it"
+    title = f"Seed {int(bug['seed'])} breaks {bug['law']} whenever it is run, and {enough}"
     return finish(figure, title, None, [f"planted bug: {words_of(bug['bug'])}", *caption(run)], reading)
 
 

@@ -67,7 +67,7 @@ def finding(run: RunFolder) -> str:
 
 def shown_table(run: RunFolder) -> Shown:
     """The run's summary, as people read it."""
-    layout = _LAYOUTS.get(run.experiment)
+    layout = _LAYOUTS.get(f"{run.experiment}, {run.info.get('world')}", _LAYOUTS.get(run.experiment))
     rows: list[dict[str, Any]] = run.summary.astype(object).to_dict(orient="records")
     if layout is None or not rows:
         return _as_it_is(run)
@@ -102,6 +102,11 @@ _Cell = Callable[[Mapping[str, Any]], str]
 
 def _word(name: str) -> _Cell:
     return lambda row: str(row.get(name, ""))
+
+
+def _text_of(name: str) -> _Cell:
+    """A text that some rows have."""
+    return lambda row: value if isinstance(value := row.get(name), str) else ""
 
 
 def _figure(name: str) -> _Cell:
@@ -208,6 +213,28 @@ _LAYOUTS: dict[str, tuple[tuple[Column, _Cell], ...]] = {
         (Column("heard late", "ms, median"), _figure("lag_ms_p50")),
         (Column("writes", "1/s"), _figure("writes_per_s")),
         (Column("in doubt", "operations"), _count("indefinite")),
+    ),
+    "simulator, simulated": (
+        (Column("planted bug", numeric=False), _word("cell")),
+        (Column("seeds"), _count("seeds")),
+        (Column("messages"), _figure("messages")),
+        (Column("virtual time", "s"), _figure("simulated_s")),
+        (Column("faults", "took effect"), _figure("faults")),
+        (Column("broken"), _count("violations")),
+        (Column("drawn", "faults"), _figure("faults_drawn")),
+        (Column("enough", "faults"), _figure("faults_kept")),
+        (Column("what broke", numeric=False), _text_of("reason")),
+    ),
+    "simulator, real": (
+        (Column("ack policy", numeric=False), _word("ack")),
+        (Column("under faults", "s"), _figure("under_faults_s")),
+        (Column("faults", "planned"), _count("faults_planned")),
+        (Column("took effect", "faults"), _count("faults")),
+        (Column("kinds"), _count("kinds")),
+        (Column("leaders", "changes"), _count("leader_changes")),
+        (Column("acknowledged", "writes"), _count("acknowledged_writes")),
+        (Column("in doubt", "writes"), _count("indefinite")),
+        (Column("lost", "acknowledged writes"), _figure("lost_acknowledged_writes")),
     ),
     "trade_off": (
         (Column("ack policy", numeric=False), _word("ack")),

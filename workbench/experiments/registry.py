@@ -20,6 +20,7 @@ _MODULES = {
     "split_brain": "workbench.experiments.split_brain",
     "accidental_failover": "workbench.experiments.accidental_failover",
     "trade_off": "workbench.experiments.trade_off",
+    "simulator": "workbench.experiments.simulator",
 }
 
 

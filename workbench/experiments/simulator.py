@@ -23,7 +23,7 @@ class Parameters:
 
     seeds: int = parameter(24, help="Simulated: seeds without a bug, from the run's own on.", low=1, high=10_000)
     bugs: tuple[str, ...] = parameter(
-        ("acknowledges_without_lease", "vote_for_older_log", "read_of_uncommitted"),
+        ("vote_for_older_log", "read_of_uncommitted", "term_not_saved"),
         help="Simulated: bugs of the zoo that are planted, each in a world of its own.",
         choices=tuple(bug.name for bug in BUGS),
     )

@@ -77,8 +77,11 @@ def _state(world: World, name: str) -> State:
 
 
 def shrunk(failed: Simulated, runs_max: int) -> Schedule:
-    """A smaller schedule that fails in the same way. Bounded in runs and in virtual time, never in the machine's, so
-    that it is the same everywhere: what has not failed somewhat later than `failed` did is taken to be well."""
+    """A smaller schedule that fails in the same way; an empty one where messages alone are enough.
+
+    Bounded in runs and in virtual time, never in the machine's, so that it is the same everywhere: what has not failed
+    somewhat later than `failed` did is taken to be well.
+    """
     limit_ns = int((_LATER * failed.simulated_s + _LATER_S) * 1e9)
 
     def watch(world: World, _injector: Injector) -> None:
@@ -87,7 +90,7 @@ def shrunk(failed: Simulated, runs_max: int) -> Schedule:
     def fails(schedule: Schedule) -> bool:
         return simulate(failed.seed, schedule=schedule, watch=watch).fails_like(failed)
 
-    return shrink(failed.schedule, fails, runs_max)
+    return () if runs_max and fails(()) else shrink(failed.schedule, fails, runs_max)
 
 
 def _enough() -> None:
