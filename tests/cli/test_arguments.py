@@ -35,7 +35,7 @@ MISTAKES = {
     "run stale_reads --world x": "error: unknown world 'x' (worlds: real, simulated)",
     "run log_formats --world simulated": "error: log_formats cannot run in the simulated world (only in the real)",
     "run stale_reads --profile qick": "error: unknown profile 'qick' (did you mean 'quick'? profiles: ci, quick, full)",
-    "runs show": "error: unknown action 'show' (actions: list, prune)",
+    "runs show": "error: unknown action 'show' (actions: list, export, prune)",
     "runs prune": "error: prune needs --keep N (workbench runs prune --keep 10 keeps the newest ten)",
     "runs list --keep 3": "error: --keep goes with prune (workbench runs prune --keep 10)",
     "report nowhere": "error: nowhere is not a run folder: there is no such folder (`workbench runs list` shows them)",

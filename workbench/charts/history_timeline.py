@@ -41,6 +41,9 @@ FAULTS: Final = frozenset({"paused", "cut off", "down"})
 
 _COLOURS: Final = {"read": "var(--read)", "write": "var(--write)", "cas": "var(--cas)"}
 _LABEL_MAX: Final = 24
+_HEIGHT_PX_MAX: Final = 1_000
+_HEAD_PX, _ENTRY_PX, _STATE_PX, _LANE_PX = 470, 37, 22, 34
+"""Heights on the page: of all that is always there, of what conflicts, a state and a lane."""
 _OUTCOMES: Final = {"ok": "ok", "fail": "failed: it did not happen", "info": "in doubt: it may have happened or not"}
 
 
@@ -52,6 +55,8 @@ class HistoryTimeline:
     words: str
     """What the page says in one sentence."""
     operations_shown: int
+    height_px: int = _HEIGHT_PX_MAX
+    """Of the frame in a notebook; a page that is higher scrolls within it."""
 
     def write(self, path: Path | str) -> Path:
         """Write the page. Raises `ConfigurationError` if that cannot be."""
@@ -68,7 +73,9 @@ class HistoryTimeline:
     def _repr_html_(self) -> str:
         """The page in a frame; where frames are not shown, its words remain."""
         page = html.escape(self.html, quote=True)
-        frame = f'<iframe srcdoc="{page}" title="timeline" style="width:100%;height:38rem;border:0"></iframe>'
+        frame = (
+            f'<iframe srcdoc="{page}" title="timeline" style="width:100%;height:{self.height_px}px;border:0"></iframe>'
+        )
         return f'<div role="figure" aria-label="{html.escape(self.words, quote=True)}">{frame}</div>'
 
 
@@ -116,7 +123,10 @@ def history_timeline(
         data=_data(shown, conflicting, failing, spans),
     )
     reason = found.verdict.reason if found else ""
-    return HistoryTimeline(page, f"{title}: {reason}" if reason else title, len(shown))
+    lanes, replicas = len({one.process for one in shown}), len({span.lane for span in spans})
+    height_px = _HEAD_PX + _ENTRY_PX * len(conflicting) + _STATE_PX * replicas + _LANE_PX * lanes
+    words = f"{title}: {reason}" if reason else title
+    return HistoryTimeline(page, words, len(shown), min(height_px, _HEIGHT_PX_MAX))
 
 
 def _chosen(operations: list[Operation], failing: Failing | None) -> list[Operation]:

@@ -32,7 +32,9 @@ COMMANDS = {
         "Run one experiment and keep what it measured in a run folder.",
         "workbench run stale_reads --set follower_delay_ms=0,40 --seed 7",
     ),
-    "runs": Command("runs", "List the run folders, or delete old ones.", "workbench runs prune --keep 10"),
+    "runs": Command(
+        "runs", "List the run folders, export the history of one, or delete old ones.", "workbench runs prune --keep 10"
+    ),
     "report": Command(
         "report", "Write one self-contained HTML page about one or more runs.", "workbench report data/runs/RUN"
     ),

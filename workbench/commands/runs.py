@@ -1,4 +1,4 @@
-"""`workbench runs`: the run folders that are there, and the end of old ones."""
+"""`workbench runs`: the run folders that are there, the history of one as JSON Lines, and the end of old ones."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from pathlib import Path
 from workbench.commands.arguments import Parser, add_json, nearest, whole_number
 from workbench.errors import ConfigurationError
 
-_ACTIONS = ("list", "prune")
+_ACTIONS = ("list", "export", "prune")
 
 
 def configure(parser: Parser) -> None:
     """Declare the options."""
-    parser.add_argument("action", nargs="?", default="list", metavar="list|prune", help="default: list")
+    parser.add_argument("action", nargs="?", default="list", metavar="list|export|prune", help="default: list")
+    parser.add_argument("run", nargs="?", metavar="RUN", help="export: a run folder, its path or its name in data/runs")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="export: where the history goes (default: history.jsonl in the run)"
+    )
     parser.add_argument("--keep", type=whole_number(0, 10**9), metavar="N", help="prune: keep the newest N")
     parser.add_argument(
         "--root", type=Path, metavar="DIR", help="the folder of run folders (default: WORKBENCH_RUNS, else data/runs)"
@@ -22,16 +26,42 @@ def configure(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List or prune."""
+    """List, export or prune."""
     if arguments.action not in _ACTIONS:
         raise ConfigurationError(
             f"unknown action {arguments.action!r}", hint=nearest(arguments.action, _ACTIONS, "actions")
         )
+    if arguments.action != "export":
+        for name, value in (("RUN", arguments.run), ("--output", arguments.output)):
+            if value is not None:
+                raise ConfigurationError(f"{name} goes with export", hint="workbench runs export RUN")
     if arguments.action == "prune":
         return _prune(arguments)
     if arguments.keep is not None:
         raise ConfigurationError("--keep goes with prune", hint="workbench runs prune --keep 10")
-    return _list(arguments)
+    return _export(arguments) if arguments.action == "export" else _list(arguments)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from workbench.commands.terminal import console, plain, print_json, shown_path
+    from workbench.history_tables import write_history
+    from workbench.results import RunFolder
+
+    if arguments.run is None:
+        raise ConfigurationError("export needs a run", hint="workbench runs export RUN; `workbench runs` lists them")
+    folder = RunFolder.open(arguments.run)
+    target: Path = arguments.output or folder.path / "history.jsonl"
+    sent = int(folder.operations["invoked_ns"].notna().sum())
+    try:
+        write_history(folder.operations, target)
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {target}: {error.strerror}", hint="choose another --output") from error
+    if arguments.json:
+        print_json({"history": str(target), "operations": sent})
+        return 0
+    where = plain(shown_path(target))
+    console().print(f"{sent:,} operations in {where}; judge it: workbench check sessions {where}", soft_wrap=True)
+    return 0
 
 
 def _list(arguments: argparse.Namespace) -> int:
