@@ -164,7 +164,7 @@ class Injector:
             case Damage():
                 names = [name for name in self._targets(fault) if not world.nodes[name].damage]
                 damage = choose(self._random, ("log", "snapshot"))
-                return self._on_each(names, lambda name: setattr(world.nodes[name], "damage", damage), _nothing)
+                return self._on_each(names, partial(self._damage, damage=damage), _nothing)
             case ClockJump(ms=ms):
                 for name in (names := self._targets(fault)):
                     world.clock_ahead_ns[name] = world.clock_ahead_ns.get(name, 0) + int(ms * _MS)
@@ -191,6 +191,14 @@ class Injector:
                 end(name)
 
         return undo
+
+    def _damage(self, name: str, damage: str) -> None:
+        """Only of a minority the own disk does not help: who has diverged does not stand for election; if most had, and
+        nobody else had the last entries, the cluster would be lost."""
+        world = self._world
+        lost = sum(node.damage == "snapshot" for node in world.nodes.values())
+        members = len(world.nodes[name].core.state.members)
+        world.nodes[name].damage = damage if lost + 1 <= (members - 1) // 2 else "log"
 
     def _fill_disk(self, name: str) -> None:
         self._world.nodes[name].fill_disk(full=True)
