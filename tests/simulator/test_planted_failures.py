@@ -2,6 +2,7 @@
 
 The checkers are the real ones. What is planted is what they judge: an operation of the history, or the rows that a
 replica holds in the end, changed so that something is wrong that this checker must see. Nothing else may be found then.
+And a run in which too little was done for any of this ends with exit code 3.
 """
 
 from __future__ import annotations
@@ -154,6 +155,23 @@ async def test_what_is_planted_is_found(plant: Plant, monkeypatch: pytest.Monkey
     judged = run.verdicts | run.required_checks
     assert {name for name, verdict in judged.items() if verdict.status == "invalid"} == plant.found
     assert run.conclusion.exit_code == 1
+
+
+FEW: dict[str, dict[str, Any]] = {
+    "write_latency": WRITES | {"rate_per_s": 20.0},
+    "stale_reads": READS | {"rate_per_s": 20.0},
+    "session_guarantees": SESSIONS | {"rate_per_s": 50.0},
+    "failover": KILL | {"rate_per_s": 20.0},
+    "trade_off": TRADE | {"rate_per_s": 20.0},
+}
+"""Loads that are too small to show anything."""
+
+
+@pytest.mark.parametrize("name", FEW)
+async def test_a_run_that_did_too_little_is_unknown_and_ends_with_3(name: str, tmp_path: Path) -> None:
+    run = await run_experiment(experiment(name), world="simulated", profile="ci", overrides=FEW[name], output=tmp_path)
+    assert run.conclusion.status == "unknown"
+    assert run.conclusion.exit_code == 3
 
 
 def test_the_command_says_so_and_ends_with_1(
