@@ -145,7 +145,7 @@ CORE_BUGS: Final = (
             "if index < self._term_start or not is_new or not self._has_authority(at):",
             "if not is_new or not self._has_authority(at):",
         ),
-        first_seed=42,
+        first_seed=32,
     ),
     Bug(
         "acknowledges_without_lease",
@@ -169,7 +169,7 @@ CORE_BUGS: Final = (
             "fits = state.log.holds(message.previous)",
             "fits = message.previous.index <= state.log.last.index",
         ),
-        first_seed=53,
+        first_seed=19,
     ),
     Bug(
         "rewind_keeps_durable",

@@ -22,6 +22,54 @@ FAILOVER_BUGS: Final = (
         first_seed=94,
     ),
     Bug(
+        "lease_from_receipt",
+        "lease",
+        "correctness",
+        "A lease begins when an answer comes, not when that was sent which it answers.",
+        Patch(
+            "workbench.protocol.progress",
+            "self.echo_ns = max(self.echo_ns, progress.echo_ns)",
+            "self.echo_ns = max(self.echo_ns, at)",
+        ),
+        first_seed=22,
+    ),
+    Bug(
+        "copy_of_older_write",
+        "dedupe",
+        "correctness",
+        "A late copy of a write is known only while it is the newest of its session.",
+        Patch(
+            "workbench.protocol.admission",
+            "if known is not None and known.sequence >= write.sequence:",
+            "if known is not None and known.sequence == write.sequence:",
+        ),
+        first_seed=2,
+    ),
+    Bug(
+        "retry_at_once",
+        "dedupe",
+        "correctness",
+        "A retry is acknowledged as soon as the leader itself has the write on its disk.",
+        Patch(
+            "workbench.protocol.admission",
+            "if known.position.index <= settled:",
+            "if known.position.index <= self._state.durable:",
+        ),
+        first_seed=0,
+    ),
+    Bug(
+        "forgets_what_it_forgot",
+        "dedupe",
+        "correctness",
+        "A session that may have expired is taken for a new one.",
+        Patch(
+            "workbench.protocol.sessions",
+            "return born < self._horizons[-1][1]",
+            "return born < 0",
+        ),
+        first_seed=2,
+    ),
+    Bug(
         "observers_count",
         "membership",
         "correctness",
@@ -32,6 +80,18 @@ FAILOVER_BUGS: Final = (
             "if not one.joining]",
         ),
         first_seed=44,
+    ),
+    Bug(
+        "removed_stands",
+        "membership",
+        "correctness",
+        "A replica that was removed stands for election, and votes for itself.",
+        Patch(
+            "workbench.protocol.replica",
+            "                if self._state.is_member:\n                    self._stand(at)",
+            "                if self._state.members:\n                    self._stand(at)",
+        ),
+        first_seed=19,
     ),
     Bug(
         "rewind_keeps_members",
