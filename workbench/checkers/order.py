@@ -58,6 +58,15 @@ class Writes:
         return result
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Of the `ok` reads of a table: their groups, and the writes whose values they returned (see `sources_of`)."""
+
+    writes: Writes
+    group: Integers
+    write: Integers
+
+
 def groups_of(operations: pd.DataFrame) -> Integers:
     """A number for each operation's (cell, key)."""
     return np.asarray(operations.groupby(["cell", "key"], sort=False).ngroup(), dtype=np.int64)

@@ -12,7 +12,7 @@ may have happened at any time after its invocation. Without reads that could hav
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +25,7 @@ from workbench.checkers.order import (
     Booleans,
     Integers,
     Newer,
+    Sources,
     Writes,
     duplicated_value,
     groups_of,
@@ -61,6 +62,8 @@ class Staleness:
     writes: int
     acknowledged_writes: int
     problem: str = ""
+    sources: Sources | None = field(default=None, repr=False, compare=False)
+    """Of `reads`, for what else is asked about them; None with a problem."""
 
     def summary(self, *by: str) -> pd.DataFrame:
         """One row a group, by default a cell: counts, both rates with 95 % intervals, ages in ms and versions."""
@@ -160,7 +163,7 @@ def staleness(
     source = sources_of(reads, writes, group, initial or {})
     is_lost = listed(operations, writes, lost)
     marks = _mark(reads, group, writes, source, is_lost)
-    return Staleness(marks, operations, len(writes), acknowledged)
+    return Staleness(marks, operations, len(writes), acknowledged, sources=Sources(writes, group, source))
 
 
 def _mark(reads: pd.DataFrame, group: Integers, writes: Writes, source: Integers, is_lost: Booleans) -> pd.DataFrame:

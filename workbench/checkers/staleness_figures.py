@@ -5,27 +5,24 @@ Rates have 95 % intervals (Wilson), which take reads for independent. A figure t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
 
+from workbench.checkers.order import Sources
 from workbench.checkers.staleness import FIGURES, Staleness
-from workbench.checkers.visibility import non_monotonic, visibility
+from workbench.checkers.visibility import non_monotonic, steps_back, visibility
 from workbench.metrics.intervals import percentile, proportion_interval
+
+_BY: Final[tuple[Literal["session"], Literal["replica"]]] = ("session", "replica")
 
 VERSIONS_TOLD: Final = (1, 2, 3, 5, 10)
 """k of the shares of reads that returned one of the k newest known versions."""
 
 
-def staleness_figures(
-    found: Staleness, *, initial: Mapping[str, int] | None = None, lost: Collection[tuple[str, str, int]] = ()
-) -> dict[str, Any]:
-    """Counts and rates of all cells together; by replica and as a curve over time of each cell.
-
-    `initial` and `lost` as they were given to `staleness`.
-    """
+def staleness_figures(found: Staleness) -> dict[str, Any]:
+    """Counts and rates of all cells together; by replica and as a curve over time of each cell."""
     reads = found.reads
     judged = reads[reads["judged"]]
     figures: dict[str, Any] = {
@@ -40,7 +37,7 @@ def staleness_figures(
         trials = len(judged) if figures["reads_at_risk"] and not found.problem else 0
         figures[name] = found.rate(name)
         figures[f"{name}_interval"] = list(proportion_interval(int(judged[column].sum()) if trials else 0, trials))
-    back = _non_monotonic(found, initial, lost)
+    back = _non_monotonic(found)
     return figures | {
         "non_monotonic_reads": back["by_session"]["non_monotonic_reads"],
         "age_ms": _ages_ms(judged),
@@ -69,13 +66,14 @@ def _versions(judged: pd.DataFrame, proves_something: bool) -> dict[str, Any]:
     }
 
 
-def _non_monotonic(
-    found: Staleness, initial: Mapping[str, int] | None, lost: Collection[tuple[str, str, int]]
-) -> dict[str, Any]:
+def _non_monotonic(found: Staleness) -> dict[str, Any]:
     """Steps back of sessions, all together, and of each replica."""
-    operations = found.operations.iloc[:0] if found.problem else found.operations
-    by_session = non_monotonic(operations, "session", initial=initial, lost=lost)
-    by_replica = non_monotonic(operations, "replica", initial=initial, lost=lost)
+    if found.sources is None:
+        by_session, by_replica = (non_monotonic(found.operations.iloc[:0], by) for by in _BY)
+    else:
+        judged = found.reads["judged"].to_numpy(dtype=bool)
+        sources = Sources(found.sources.writes, found.sources.group[judged], found.sources.write[judged])
+        by_session, by_replica = (steps_back(found.reads[judged], sources, by) for by in _BY)
     reads, back = (int(by_session[name].sum()) for name in ("reads", "non_monotonic_reads"))
     low, high = proportion_interval(back, reads)
     together = {

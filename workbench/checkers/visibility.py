@@ -21,9 +21,12 @@ from workbench.checkers.order import (
     NEVER,
     UNEXPLAINED,
     Newer,
+    Sources,
     Writes,
     groups_of,
     listed,
+    places_in,
+    sorted_unique,
     sources_of,
     times,
     writes_of,
@@ -83,18 +86,23 @@ def non_monotonic(
     source = sources_of(reads, writes, groups[row], initial or {})
     is_lost = np.append(listed(operations, writes, lost), [False, False])  # at the places of ABSENT and UNEXPLAINED
     judged = (source != UNEXPLAINED) & ~is_lost[source]
-    reads, source = reads[judged], source[judged]
-    pairs = np.asarray(reads.groupby(["cell", by, "key"], sort=False).ngroup(), dtype=np.int64)
+    return steps_back(reads[judged], Sources(writes, groups[row][judged], source[judged]), by)
+
+
+def steps_back(reads: pd.DataFrame, sources: Sources, by: Literal["session", "replica"]) -> pd.DataFrame:
+    """`non_monotonic` of reads whose sources are known; all of them count."""
+    names, _ = pd.factorize(reads[by])
+    pairs = sources.group * (int(names.max(initial=0)) + 1) + names
+    pairs = places_in(sorted_unique(pairs), pairs)
     invoked = times(reads, "invoked_ns")
-    newer = Newer(*_returned(writes, source, pairs, times(reads, "completed_ns")))
+    newer = Newer(*_returned(sources.writes, sources.write, pairs, times(reads, "completed_ns")))
     could = newer.first_known(np.full(len(reads), ABSENT, dtype=np.int64), pairs) < invoked
-    back = newer.first_known(source, pairs) < invoked
+    back = newer.first_known(sources.write, pairs) < invoked
+    counts = reads.loc[could, ["cell", by]].assign(back=back[could]).groupby(["cell", by], sort=True)["back"]
     rows = []
-    frame = reads[["cell", by]].assign(back=back)[could]
-    for (cell, name), group in frame.groupby(["cell", by], sort=True):
-        count = int(group["back"].sum())
-        low, high = proportion_interval(count, len(group))
-        figures = {"reads": len(group), "non_monotonic_reads": count, "non_monotonic_rate": count / len(group)}
+    for (cell, name), count, all_reads in zip(counts.groups, counts.sum(), counts.count(), strict=True):
+        low, high = proportion_interval(int(count), int(all_reads))
+        figures = {"reads": int(all_reads), "non_monotonic_reads": int(count), "non_monotonic_rate": count / all_reads}
         interval = {"non_monotonic_rate_low": low, "non_monotonic_rate_high": high}
         rows.append({"cell": cell, by: name} | figures | interval)
     rates = [f"non_monotonic_rate{end}" for end in ("", "_low", "_high")]

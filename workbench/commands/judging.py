@@ -95,7 +95,7 @@ def judge_staleness(history: History, arguments: argparse.Namespace) -> Found:
 
     coded, lost = history.coded, _rolled_back(history, arguments)
     found = staleness(coded.table, lost=lost)
-    return _decoded(found.verdict("stale_rate"), coded), staleness_figures(found, lost=lost)
+    return _decoded(found.verdict("stale_rate"), coded), staleness_figures(found)
 
 
 def judge_prefix(history: History, _: argparse.Namespace) -> Found:
