@@ -88,9 +88,13 @@ class Parameters:
         _COSTS.broker_deliver_us, help="CPU time of the broker to deliver one.", unit="us", low=0, high=100_000
     )
 
+    sync_ms: float = parameter(
+        _COSTS.sync_ms, help="Time of a disk to sync what was appended.", unit="ms", low=0, high=1_000
+    )
+
     @property
     def costs(self) -> Costs:
-        """What CPUs take."""
+        """What CPUs and disks take."""
         return Costs(**{name: getattr(self, name) for name in Costs.__slots__})
 
 

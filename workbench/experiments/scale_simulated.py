@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from workbench.config import AckPolicy, Timing
 from workbench.experiments.cells import cell_seed
 from workbench.experiments.scale_cells import Cell, FailoverSample, Load, Setting, WriteSample
-from workbench.simulator.durations import SYNC_MS
 from workbench.simulator.scale import ScaledConfig, ScaledWorld, Write
 from workbench.simulator.scale_network import HOP_MS, Costs, FanOut, Profile, profile_of, suited_timeout_ms
 from workbench.simulator.scale_replica import ScaledReplica
@@ -128,7 +127,7 @@ class _Observed:
             delivered_per_s=grown.deliveries / seconds,
             in_per_s=grown.messages_in / seconds,
             bytes_in_per_s=grown.bytes_in / seconds,
-            sync_ms=sum(SYNC_MS) / 2,
+            sync_ms=world.costs.sync_ms,
             leader_busy=grown.busy_ns / (seconds * 1e9),
             broker_busy=(world.network.broker_busy_ns - broker_ns) / (seconds * 1e9),
         )

@@ -101,7 +101,8 @@ def profile_of(name: str) -> Profile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Costs:
-    """CPU time in microseconds. The defaults are what `python bench/message_costs.py` measured, rounded."""
+    """What CPUs take, in microseconds, and disks. `python bench/message_costs.py` measures the former; see
+    docs/decisions/0017."""
 
     turn_us: float = 300.0
     """A replica's event loop wakes up: for a message, an answer of its storage, or a tick."""
@@ -115,6 +116,8 @@ class Costs:
     """The broker takes a message."""
     broker_deliver_us: float = 8.0
     """The broker hands it to one receiver."""
+    sync_ms: float = 0.75
+    """A disk syncs an append: this on average, drawn evenly from 0.4 to 1.6 of it, as in `durations.SYNC_MS`."""
 
 
 class ScaledNetwork:

@@ -42,7 +42,7 @@ from workbench.protocol.replica import Replica
 from workbench.protocol.roles import Role
 from workbench.protocol.snapshot import Recovered
 from workbench.protocol.values import LoggedEntry, Member, Position, StatementResult
-from workbench.simulator.durations import SYNC_MS, WAKE_NS, WORK_MS, drawn_ms
+from workbench.simulator.durations import WAKE_NS, WORK_MS, drawn_ms
 from workbench.simulator.events import Events
 from workbench.simulator.scale_network import Costs
 
@@ -144,6 +144,7 @@ class ScaledReplica:
         self._turn_ns, self._handle_ns = int(costs.turn_us * _US), int(costs.handle_us * _US)
         self._send_ns = int(costs.send_us * _US)
         self._report_ns = int(costs.member_us * len(first_members) * _US)
+        self._sync_ms = (costs.sync_ms * 2 / 5, costs.sync_ms * 8 / 5)  # in floating point, too, those of `durations`
         self._free_at = 0
         """Until when the CPU is busy."""
         self._inbox: list[Message] = []
@@ -298,7 +299,7 @@ class ScaledReplica:
         if self._is_storing or not self._jobs:
             return
         self._is_storing = True
-        bounds = SYNC_MS if isinstance(self._jobs[0], Append) else WORK_MS
+        bounds = self._sync_ms if isinstance(self._jobs[0], Append) else WORK_MS
         life, takes_ns = self.life, drawn_ms(self._world.random, bounds) * _MS
         self._events.after(takes_ns, lambda: self._stored(life))
 
