@@ -39,3 +39,7 @@ for experiment in log_formats write_latency stale_reads session_guarantees new_f
 done
 run=$(run_of simulator full --world real)   # takes five minutes
 record simulator_real "$run"
+run=$(run_of scale quick)
+record scale "$run"
+run=$(run_of scale quick --world real --set size=3,5,7,9)
+record scale_real "$run"

@@ -13,6 +13,7 @@ from tests.unit.synthetic_failover import failover_run
 from tests.unit.synthetic_folder import Row, write
 from tests.unit.synthetic_followers import follower_crash_run, new_follower_run
 from tests.unit.synthetic_log_formats import log_formats_run
+from tests.unit.synthetic_scale import scale_run
 from tests.unit.synthetic_sessions import session_guarantees_run
 from tests.unit.synthetic_simulator import simulator_run
 from tests.unit.synthetic_split_brain import split_brain_run
@@ -103,5 +104,6 @@ RUNS: dict[str, Callable[..., RunFolder]] = {
     "split_brain": split_brain_run,
     "trade_off": trade_off_run,
     "simulator": simulator_run,
+    "scale": scale_run,
     "accidental_failover": accidental_failover_run,
 }

@@ -12,6 +12,7 @@ from tests.unit.synthetic_failover import failover_run
 from tests.unit.synthetic_followers import follower_crash_run, new_follower_run
 from tests.unit.synthetic_log_formats import log_formats_run
 from tests.unit.synthetic_runs import stale_reads_run
+from tests.unit.synthetic_scale import scale_run
 from tests.unit.synthetic_sessions import session_guarantees_run
 from tests.unit.synthetic_simulator import real_simulator_run, simulator_run
 from tests.unit.synthetic_split_brain import split_brain_run
@@ -113,6 +114,7 @@ def test_what_is_explained_of_single_experiments_is_in_their_summaries(tmp_path)
         trade_off_run,
         accidental_failover_run,
         simulator_run,
+        scale_run,
         real_simulator_run,
     )
     present = {column for run in runs for column in run(tmp_path).summary.columns}

@@ -30,6 +30,7 @@ CHARTED = (
     "accidental_failover",
     "trade_off",
     "simulator",
+    "scale",
 )
 """Experiments that have charts; each has a module of its name here, with `draw` and `alt_texts`."""
 

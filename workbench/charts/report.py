@@ -64,6 +64,12 @@ SUMMARY_COLUMNS = {
         "false_failovers_per_min", "elections", "without_leader_share", "lag_ms_p50", "lag_ms_max", "writes_per_s",
         "writes_per_s_before", "writes_per_s_during", "writes_per_s_after", "indefinite",
     ),
+    "scale": (
+        "size", "voters", "network", "fan_out", "election_timeout_ms", "failover_ms_p50", "candidate_ms_p50",
+        "elected_ms_p50", "candidates_mean", "split_votes", "latency_ms_p50", "latency_bound_ms", "stale_rate",
+        "lag_ms_p99", "messages_out_per_s", "messages_delivered_per_s", "messages_in_per_s", "leader_busy_share",
+        "broker_busy_share", "messages_out_per_write",
+    ),
     "simulator": (
         "cell", "seeds", "messages", "simulated_s", "faults", "faults_planned", "kinds", "violations", "seed", "reason",
         "faults_drawn", "faults_kept", "replays_alike", "leader_changes", "acknowledged_writes", "indefinite",

@@ -214,6 +214,18 @@ _LAYOUTS: dict[str, tuple[tuple[Column, _Cell], ...]] = {
         (Column("writes", "1/s"), _figure("writes_per_s")),
         (Column("in doubt", "operations"), _count("indefinite")),
     ),
+    "scale": (
+        (Column("replicas"), _count("size")),
+        (Column("voters"), _count("voters")),
+        (Column("network", numeric=False), _word("network")),
+        (Column("no leader", "ms, median"), _figure("failover_ms_p50")),
+        (Column("candidates", "a failover"), _figure("candidates_mean")),
+        (Column("write", "ms, median"), _figure("latency_ms_p50")),
+        (Column("stale", "% of replicas"), _share("stale_rate")),
+        (Column("leader sends", "messages/s"), _figure("messages_out_per_s")),
+        (Column("and gets", "messages/s"), _figure("messages_in_per_s")),
+        (Column("its CPU", "% busy, idle"), _share("leader_busy_share")),
+    ),
     "simulator, simulated": (
         (Column("planted bug", numeric=False), _word("cell")),
         (Column("seeds"), _count("seeds")),

@@ -21,6 +21,7 @@ _MODULES = {
     "accidental_failover": "workbench.experiments.accidental_failover",
     "trade_off": "workbench.experiments.trade_off",
     "simulator": "workbench.experiments.simulator",
+    "scale": "workbench.experiments.scale",
 }
 
 
