@@ -49,7 +49,7 @@ def configure(parser: Parser) -> None:
     order.add_argument("--html", type=Path, metavar="OUT", help="write the timeline as a page")
     order.add_argument("--seconds", type=whole_number(1, 10**6), metavar="N", help="search no longer (default: 60)")
     states = whole_number(1, 10**9)
-    told = "keep no more states in memory, of some hundred bytes each (default: 2000000)"
+    told = "try no more states, each of which takes up to some hundred bytes (default: 2000000)"
     order.add_argument("--states", type=states, metavar="N", help=told)
     rewinds = parser.add_argument_group("of staleness and sessions")
     told = 'JSON Lines of {"key": ..., "value": ...}: writes that the system dropped later; reads of them count apart'
