@@ -93,7 +93,7 @@ DISK_BUGS: Final = (
         "A received snapshot takes the place of everything before it is on the disk.",
         Patch("workbench.storage.incoming", "        self._open().sync()", "        self._open().size"),
         log_format="logical",
-        first_seed=0,
+        first_seed=40,
     ),
     Bug(
         "old_tail_not_synced",
@@ -106,7 +106,7 @@ DISK_BUGS: Final = (
             "        file.size\n    finally:",
         ),
         log_format="logical",
-        first_seed=18,
+        first_seed=36,
     ),
     Bug(
         "old_tail_not_rewritten",
@@ -128,7 +128,7 @@ DISK_BUGS: Final = (
             "            self._file.size\n            self.sync()",
         ),
         log_format="logical",
-        first_seed=8,
+        first_seed=3,
     ),
     Bug(
         "rollback_not_synced",
