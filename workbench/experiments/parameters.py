@@ -82,7 +82,7 @@ class ParameterInfo:
             return f"at least {self.low:g}{unit}"
         if self.high is not None:
             return f"at most {self.high:g}{unit}"
-        return f"any {_KIND_WORDS[self.kind]}"
+        return "any " + _KIND_WORDS[self.kind].removeprefix("a ")
 
     def parse(self, value: object) -> Any:
         """The typed, checked value for `value`: text as after `--set`, or a value that already has the type.

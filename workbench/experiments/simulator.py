@@ -9,12 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from workbench.config import LOG_FORMATS, AckPolicy
+from workbench.errors import ConfigurationError
 from workbench.experiments.base import Context, Experiment, Outcome
-from workbench.experiments.parameters import parameter
+from workbench.experiments.parameters import nearest, parameter
 from workbench.experiments.simulator_claims import MINIMUMS
 from workbench.simulator.zoo import BUGS
 
 ACKS = ("quorum", "quorum/applied", "sync", "sync/durable")
+
+
+def check_bug(name: str) -> None:
+    """Raise `ConfigurationError` for a name that is none of the zoo's."""
+    known = [bug.name for bug in BUGS]
+    if name not in known:
+        raise ConfigurationError(f"unknown bug {name!r}", hint=nearest(name, known, "bugs"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,8 +32,8 @@ class Parameters:
     seeds: int = parameter(24, help="Simulated: seeds without a bug, from the run's own on.", low=1, high=10_000)
     bugs: tuple[str, ...] = parameter(
         ("vote_for_older_log", "read_of_uncommitted", "term_not_saved"),
-        help="Simulated: bugs of the zoo that are planted, each in a world of its own.",
-        choices=tuple(bug.name for bug in BUGS),
+        help="Simulated: planted bugs, each in a world of its own (`workbench simulate --bug list`).",
+        check=check_bug,
     )
     tries: int = parameter(200, help="Simulated: seeds tried at most to catch a bug.", low=1, high=10_000)
     shrink_runs: int = parameter(40, help="Simulated: runs spent at most on shrinking.", low=0, high=1_000)

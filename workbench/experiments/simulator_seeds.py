@@ -106,9 +106,9 @@ async def _catch(bug: Bug, parameters: Parameters, progress: _Progress) -> Caugh
         return Caught(
             bug=bug,
             tried=found.seed - bug.first_seed + 1,
-            drawn=await _in(workers, tell, found.seed),
-            kept=await _in(workers, tell, found.seed, kept),
-            again=await _in(workers, _replay, found.seed, kept),
+            drawn=await _in(workers, tell, found.seed, None, bug.log_format),
+            kept=await _in(workers, tell, found.seed, kept, bug.log_format),
+            again=await _in(workers, _simulate, found.seed, kept, bug.log_format),
         )
     except BrokenProcessPool as broken:
         raise ConfigurationError(
@@ -122,7 +122,7 @@ async def _catch(bug: Bug, parameters: Parameters, progress: _Progress) -> Caugh
 
 async def _search(workers: ProcessPoolExecutor, bug: Bug, tries: int) -> Simulated | None:
     for seed in range(bug.first_seed, bug.first_seed + tries):
-        found = await _in(workers, simulate, seed)
+        found = await _in(workers, _simulate, seed, None, bug.log_format)
         if found.failure == bug.failure:
             return found
     return None
@@ -132,8 +132,8 @@ async def _in(workers: ProcessPoolExecutor, function: Callable[..., T], *argumen
     return await asyncio.wrap_future(workers.submit(function, *arguments))
 
 
-def _replay(seed: int, schedule: Schedule) -> Simulated:
-    return simulate(seed, schedule=schedule)
+def _simulate(seed: int, schedule: Schedule | None, log_format: str) -> Simulated:
+    return simulate(seed, schedule=schedule, log_format=log_format)
 
 
 # Results.

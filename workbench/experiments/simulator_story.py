@@ -12,6 +12,7 @@ from typing import Any
 from workbench.experiments.base import Row
 from workbench.experiments.simulator_states import State, States
 from workbench.faults.schedules import Schedule
+from workbench.simulator.disks import MEMORY
 from workbench.simulator.injector import Injector
 from workbench.simulator.run import Simulated, simulate
 from workbench.simulator.shrinking import shrink
@@ -32,7 +33,7 @@ class Story:
     """Faults that took effect: `kind`, `target`, `from_ms`, `to_ms`."""
 
 
-def tell(seed: int, schedule: Schedule | None = None) -> Story:
+def tell(seed: int, schedule: Schedule | None = None, log_format: str = MEMORY) -> Story:
     """Run a seed, under faults of its own or under `schedule`, and look at its replicas all the time."""
     states = States()
     watched: list[tuple[World, Injector]] = []
@@ -41,7 +42,7 @@ def tell(seed: int, schedule: Schedule | None = None) -> Story:
         watched.append((world, injector))
         _look(world, states)
 
-    end = simulate(seed, schedule=schedule, watch=watch)
+    end = simulate(seed, schedule=schedule, watch=watch, log_format=log_format)
     struck: list[Row] = []
     for world, injector in watched:
         states.look(_states(world), world.events.now / 1e6)
@@ -88,7 +89,8 @@ def shrunk(failed: Simulated, runs_max: int) -> Schedule:
         world.events.at(limit_ns, _enough)
 
     def fails(schedule: Schedule) -> bool:
-        return simulate(failed.seed, schedule=schedule, watch=watch).fails_like(failed)
+        again = simulate(failed.seed, schedule=schedule, watch=watch, log_format=failed.log_format)
+        return again.fails_like(failed)
 
     return () if runs_max and fails(()) else shrink(failed.schedule, fails, runs_max)
 
