@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from workbench.checkers import DroppedEntry, appends, losses, read_rollbacks
+from workbench.checkers import DroppedEntry, appends, losses, read_rollbacks, rolled_back_values
 from workbench.errors import HistoryError
 from workbench.history import operations_frame
 
@@ -89,6 +89,28 @@ def test_only_acknowledged_writes_of_the_table_are_in_an_account() -> None:
     found = losses(writes("ofi", {1}), [entry(2, 3), entry(9), entry()], names(1))
     assert found.writes.empty
     assert found.verdict.status == "unknown"
+
+
+def test_values_that_were_dropped_for_good() -> None:
+    def one(number: int, **more: Any) -> dict[str, Any]:
+        times = {"invoked_ns": number, "completed_ns": number}
+        name = {"operation": number, "kind": "write", "key": "k", "value": number, "outcome": "ok", "cell": "c"}
+        return name | times | {"identifier": SESSION, "sequence": number, "term": 1, "index": number} | more
+
+    operations = operations_frame(
+        [
+            one(1),
+            one(2),
+            one(3, term=2),  # dropped at (1, 3), and took effect again
+            one(4, outcome="info", term=0, index=0),
+            one(5, outcome="fail", term=0, index=0),
+            one(6, identifier=SESSION + 1),
+            one(7),
+        ]
+    )
+    dropped = [entry(number, index=number) for number in range(2, 7)]
+    assert rolled_back_values(operations, dropped) == {("c", "k", 2), ("c", "k", 4)}
+    assert rolled_back_values(operations, []) == set()
 
 
 def test_files_are_read_entry_by_entry(tmp_path: Path) -> None:
