@@ -24,8 +24,8 @@ def test_a_run_is_one_document_and_a_folder(call: Callable, tmp_path: Path) -> N
     assert {"run", "experiment", "seed", "verdicts", "checks", "invariants", "summary"} <= set(document)
     assert (document["experiment"], document["seed"]) == ("stale_reads", 5)
     assert document["invariants"]["lost_acknowledged_writes"] == 0
-    statuses = set(document["verdicts"].values())
-    assert called.code == (1 if "invalid" in statuses else 3 if "unknown" in statuses else 0)
+    assert called.code == {"valid": 0, "invalid": 1, "unknown": 3}[document["conclusion"]]
+    assert document["required_checks"] == ["convergence", "lost_writes"]
     folder = tmp_path / document["run"]
     assert json.loads((folder / "run.json").read_text())["status"] == "complete"
     assert sorted(path.suffix for path in (folder / "charts").iterdir()) == [".png"] * 4 + [".txt"] * 4
