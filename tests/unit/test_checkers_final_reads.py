@@ -22,18 +22,11 @@ def w(value: Any, begin: int, end: int | None, key: str = "x") -> Operation:
     )
 
 
-def r(replica: str, value: Any, begin: int, key: str = "x") -> Operation:
+def r(replica: str, value: Any, begin: int, key: str = "x", lasts: int = 1) -> Operation:
     return Operation(
-        number=begin,
-        process=1,
-        f="read",
-        key=key,
-        value=value,
-        begin=begin,
-        end=begin + 1,
-        outcome="ok",
+        number=begin, process=1, f="read", key=key, value=value, begin=begin, end=begin + lasts, outcome="ok",
         replica=replica,
-    )
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -45,6 +38,7 @@ def r(replica: str, value: Any, begin: int, key: str = "x") -> Operation:
         pytest.param([w(1, 0, 1), r("a", 1, 2), r("b", 1, 4), r("a", None, 6)], BAD, id="one lost it"),
         pytest.param([w(1, 0, 1), r("a", 1, 2), w(2, 3, 4), r("b", 2, 6)], UNDECIDED, id="read before the last write"),
         pytest.param([w(1, 0, 9), r("a", 1, 2), r("b", None, 4)], UNDECIDED, id="while it is written"),
+        pytest.param([w(1, 0, 9), r("a", 1, 2), r("b", None, 8, lasts=4)], UNDECIDED, id="begun while it is written"),
         pytest.param([w(1, 0, 1), w(2, 2, None), r("a", 1, 4), r("b", 2, 6)], UNDECIDED, id="one in doubt explains it"),
         pytest.param([w(1, 0, 1), w(2, 2, None), r("a", 1, 4), r("b", None, 6)], BAD, id="one in doubt does not"),
         pytest.param([w(1, 0, 1), r("a", 1, 2), r("a", 1, 4)], UNDECIDED, id="one replica"),
@@ -97,5 +91,6 @@ def test_as_the_definition_says(seed: int) -> None:
             end = random.choice([place + 1, place + 1, place + 5, None])
             operations.append(w(random.randint(1, 3), place, end, key))
         else:
-            operations.append(r(random.choice("ab"), random.choice([None, 1, 1, 2]), place, key))
+            value, lasts = random.choice([None, 1, 1, 2]), random.choice([1, 1, 5])
+            operations.append(r(random.choice("ab"), value, place, key, lasts))
     assert final_reads(operations).status == plainly(operations)
