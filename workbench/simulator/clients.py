@@ -23,9 +23,6 @@ _MS = 1_000_000
 _KEYS = "abcdefgh"
 _OF_TWO_STATEMENTS = 0.2
 """So many of the writes set two keys at once."""
-_STRAY = 0.05
-"""So many of the requests that only a leader answers go to anybody: a client may have old news, and ask a leader that
-was deposed without its noticing."""
 _COPY_LATE_MS = 4_000.0
 _COPIES_TO_LEADER = 0.7
 _RETRIES_TO_LEADER = 0.5
@@ -124,6 +121,8 @@ class Client:
         now = self._world.events.now
         if self._random.random() < self.habits.writes:
             self._sequence += 1
+            if self._sequence == 1:
+                self._born = self._committed
             value = f"{self._session}.{self._sequence}"
             count = 2 if self._random.random() < _OF_TWO_STATEMENTS else 1
             keys = some(self._random, _KEYS, count)
@@ -154,7 +153,7 @@ class Client:
         needs_leader = isinstance(self.open, Transaction) or (
             self.open is not None and (self.open.from_leader or self.open.linearizable)
         )
-        if needs_leader and self._leader and self._random.random() >= _STRAY:
+        if needs_leader and self._leader and self._random.random() >= self.habits.stray:
             return self._leader
         return choose(self._random, self._world.names)
 
@@ -239,7 +238,7 @@ class Client:
                 pass  # another one may know
             case Outcome.EXPIRED:
                 self._end("info")
-                self._session, self._sequence, self._born = self._world.new_session(), 0, self._committed
+                self._session, self._sequence = self._world.new_session(), 0
                 self._is_first = True
             case Outcome.REFUSED:
                 self._is_first = True

@@ -63,7 +63,11 @@ _AFTER_CHANGES: Final = Theme(
 _HANDOVERS: Final = Theme(kinds=("transfer",), moments=("", "", "election"), count=(5, 12))
 _LATE_NEWS: Final = Theme(kinds=("delay", "slow_disk", "duplication", "reordering"), count=(2, 6))
 _LEASES: Final = Theme(
-    kinds=("pause", "cut", "delay", "clock_drift", "crash"), moments=("", "write"), count=(6, 14), at_leader=0.6
+    kinds=("pause", "cut", "delay", "clock_drift", "crash"),
+    moments=("", "write"),
+    count=(6, 14),
+    at_leader=0.6,
+    shapes=("isolate", "isolate", "one_way", "mute"),
 )
 _THEMES: Final = {
     "chance": (_CHANCE,),

@@ -29,6 +29,9 @@ class Habits:
     """A write whose leader stepped down is asked for again, to learn whether it took effect."""
     follows_news: bool = True
     """It believes whoever says that somebody leads. If not, it stays with its leader as long as that one answers."""
+    stray: float = 0.05
+    """Of what only a leader answers, so much is asked of anybody: a client may have old news, and ask a leader that was
+    deposed without its noticing."""
     late_copies: float = 0.0
     """Of the writes that it sends; each comes up to seconds later."""
     lost_replies: float = 0.0
@@ -48,6 +51,8 @@ def draw_habits(random: Random, count: int) -> list[Habits]:
         lost_replies=choose(random, (0.0, 0.0, 0.05, 0.3)),
     )
     habits = [_one_of(shared, random) for _ in range(count)]
+    stray = choose(random, (0.05, 0.05, 0.05, 0.4))
+    habits = [replace(one, stray=stray) for one in habits]
     return [replace(one, writes=0.04) for one in habits] if mostly_reads else habits
 
 
