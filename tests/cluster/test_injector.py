@@ -12,6 +12,7 @@ from workbench import Cluster, ClusterConfig
 from workbench.checkers import appends
 from workbench.client.load import LoadConfig
 from workbench.cluster.injector import ClusterInjector
+from workbench.cluster.strikes import FatalStrike
 from workbench.errors import ConfigurationError
 from workbench.experiments.disturbed import contents_of, disturbed_load
 from workbench.faults.values import (
@@ -92,6 +93,20 @@ async def test_every_kind_takes_effect_loses_nothing_acknowledged_and_leaves_a_c
         assert found.counts["acknowledged_writes"] > 200
         events = {(row["event"], row["replica"]) for row in load.events}
         assert {("pause", "replica-3"), ("pause took effect", "replica-3"), ("pause ends", "replica-3")} <= events
+
+
+async def test_who_dies_of_a_fault_only_after_its_end_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Cluster(ClusterConfig(followers=2)) as cluster:
+        injector = ClusterInjector(cluster, Random(1))
+        end = FatalStrike.end
+
+        async def end_too_early(strike: FatalStrike) -> None:
+            await end(strike)
+            await cluster.kill("replica-3")
+
+        monkeypatch.setattr(FatalStrike, "end", end_too_early)
+        await injector.run((DiskFull(at_ms=0, for_ms=20, target="replica-3"),))
+        assert {status.name for status in await cluster.replicas() if status.role != "down"} == set(cluster.names)
 
 
 async def test_faults_overlap_miss_and_last_until_all_is_healed() -> None:

@@ -190,10 +190,17 @@ class ClusterInjector:
             report.replicas = tuple(strike.names)
             report.ended_ns = self._cluster.now_ns()
             self._note(f"{fault.kind} ends", ",".join(strike.names), "")
+            await self._set_right(strike)
             await asyncio.wait({looking}, timeout=strike.grace_s)
             self._active.discard(active)
             if not looking.cancel():
                 looking.result()
+
+    async def _set_right(self, strike: Strike) -> None:
+        try:
+            await strike.afterwards()
+        except WorkbenchError as error:
+            self._note(f"{strike.fault.kind} did not end well", ",".join(strike.names), str(error))
 
     async def _look(self, strike: Strike, report: FaultReport) -> None:
         pause_s, pause_s_max = _LOOK_S

@@ -40,6 +40,8 @@ from workbench.protocol.fault_messages import Disconnect
 
 _TOLD_S = 1.0
 """So long a fault waits at most for its targets to confirm that they know of it; it goes on anyway."""
+_LATE_S = 10.0
+"""After its end: then those that feel a fault late have felt it."""
 _PATIENCE_S = 2.0
 """For somebody to lead."""
 _CHANGE_S = 30.0
@@ -66,6 +68,9 @@ class Strike:
 
     async def end(self) -> None:
         """Let it be over."""
+
+    async def afterwards(self) -> None:
+        """Set right what it still did after its end: whoever was paused hears of a fault, and of its end, late."""
 
     async def evidence(self) -> str:
         """How it is known to have taken effect, or the empty string as long as it is not."""
@@ -218,6 +223,10 @@ class FatalStrike(WrongStrike):
     async def end(self) -> None:
         self.scene.holds.subtract(self.names)
         await super().end()
+        await asyncio.gather(*(self.scene.revive(name) for name in self.names))
+
+    async def afterwards(self) -> None:
+        await self.scene.links.told(self.names, _LATE_S)
         await asyncio.gather(*(self.scene.revive(name) for name in self.names))
 
     async def evidence(self) -> str:
