@@ -78,21 +78,30 @@ def _state(world: World, name: str) -> State:
 
 
 def shrunk(failed: Simulated, runs_max: int) -> Schedule:
-    """A smaller schedule that fails in the same way; an empty one where messages alone are enough.
+    """A smaller schedule that fails in the same way; an empty one where messages alone are enough. What had not struck
+    before the failure is left out first.
 
     Bounded in runs and in virtual time, never in the machine's, so that it is the same everywhere: what has not failed
     somewhat later than `failed` did is taken to be well.
     """
     limit_ns = int((_LATER * failed.simulated_s + _LATER_S) * 1e9)
+    injectors: list[Injector] = []
 
-    def watch(world: World, _injector: Injector) -> None:
+    def watch(world: World, injector: Injector) -> None:
         world.events.at(limit_ns, _enough)
+        injectors.append(injector)
 
     def fails(schedule: Schedule) -> bool:
         again = simulate(failed.seed, schedule=schedule, watch=watch, log_format=failed.log_format)
         return again.fails_like(failed)
 
-    return () if runs_max and fails(()) else shrink(failed.schedule, fails, runs_max)
+    if not runs_max or not fails(failed.schedule):
+        return failed.schedule
+    struck = [one.fault for one in injectors[0].struck]
+    if fails(()):
+        return ()
+    before = tuple(fault for fault in failed.schedule if fault in struck)
+    return shrink(before if fails(before) else failed.schedule, fails, runs_max)
 
 
 def _enough() -> None:
