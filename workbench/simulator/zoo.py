@@ -217,7 +217,7 @@ CORE_BUGS: Final = (
             "self._fetch(at, self._state.log.newest_up_to(message.at))",
             "self._fetch(at)",
         ),
-        first_seed=11,
+        first_seed=5,
     ),
     Bug(
         "stranger_ends_leader",

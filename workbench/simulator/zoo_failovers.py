@@ -10,6 +10,18 @@ from workbench.simulator.patching import Patch
 
 FAILOVER_BUGS: Final = (
     Bug(
+        "stays_leader_in_newer_term",
+        "fencing",
+        "liveness",
+        "A leader that hears of a newer term goes on leading.",
+        Patch(
+            "workbench.protocol.replica",
+            "        if term > state.term:\n            self",
+            "        if term > state.term and self._role is not Role.LEADER:\n            self",
+        ),
+        first_seed=12,
+    ),
+    Bug(
         "lease_too_long",
         "lease",
         "correctness",
@@ -68,6 +80,18 @@ FAILOVER_BUGS: Final = (
             "return born < 0",
         ),
         first_seed=2,
+    ),
+    Bug(
+        "rewind_keeps_sessions",
+        "dedupe",
+        "correctness",
+        "After a rewind, the dropped writes still count as done.",
+        Patch(
+            "workbench.protocol.ledger",
+            "self.sessions.truncate(after)",
+            "self.sessions.commit(0)",
+        ),
+        first_seed=10,
     ),
     Bug(
         "observers_count",
