@@ -74,12 +74,17 @@ def alt_text(run: RunFolder) -> str:
 
 
 def _shown_bug(run: RunFolder) -> pd.Series | None:
-    """The first bug that was caught, if its story was kept."""
+    """Of the bugs that were caught, and whose stories were kept, the one that is told with the fewest faults.
+
+    Those that need no fault at all come last.
+    """
     bugs, states = bugs_of(run), table_of(run, "states")
     if bugs.empty or states.empty or "faults_kept" not in bugs:
         return None
     told = bugs[(bugs["violations"] > 0) & bugs["bug"].isin(states["cell"])]
-    return told.iloc[0] if len(told) else None
+    if told.empty:
+        return None
+    return told.sort_values("faults_kept", key=lambda kept: kept.replace(0, np.inf), kind="stable").iloc[0]
 
 
 def _draw_failure(run: RunFolder) -> Figure:
@@ -119,7 +124,11 @@ def _draw_failure(run: RunFolder) -> Figure:
         f"{bug['reason']}."
     )
     kept, drawn = int(bug["faults_kept"]), int(bug["faults_drawn"])
-    enough = f"{kept} of its {drawn} faults are enough" if kept else f"needs none of its {drawn} faults for it"
+    enough = (
+        f"{kept} of its {drawn} faults {'is' if kept == 1 else 'are'} enough"
+        if kept
+        else f"needs none of its {drawn} faults for it"
+    )
     title = f"Seed {int(bug['seed'])} breaks {bug['law']} whenever it is run, and {enough}"
     return finish(figure, title, None, [f"planted bug: {words_of(bug['bug'])}", *caption(run)], reading)
 
