@@ -102,15 +102,14 @@ class Replica:
         Time never goes back nor stands still here, whatever the clock does: what is sent in answer to one input is
         known to be older than what the next one brings.
         """
-        self._now = at = max(self._now + 1, at)
-        match happened:
-            case Received(messages):
-                for message in messages:
-                    self._receive(message, at)
-            case Tick():
-                self._tick(at)
-            case _:
-                self._on_storage(happened, at)
+        self._now = at = at if at > self._now else self._now + 1
+        if type(happened) is Received:
+            for message in happened.messages:
+                self._receive(message, at)
+        elif type(happened) is Tick:
+            self._tick(at)
+        else:
+            self._on_storage(happened, at)
         self._compaction.seal_if_committed()
         if isinstance(self._duty, Leading):
             if self._duty.is_over:
@@ -133,13 +132,13 @@ class Replica:
     def _on_storage(self, happened: Input, at: int) -> None:
         duty = self._duty
         match happened:
-            case Executed():
-                if isinstance(duty, Leading):
-                    duty.on_executed(happened, at)
             case Durable():
                 duty.on_durable(happened, at)
             case Applied():
                 duty.on_applied(happened, at)
+            case Executed():
+                if isinstance(duty, Leading):
+                    duty.on_executed(happened, at)
             case Queried():
                 duty.on_queried(happened, at)
             case Rewound(position):
@@ -177,19 +176,17 @@ class Replica:
     def _receive(self, message: Message, at: int) -> None:
         """What makes no sense is counted and dropped: nobody ends a replica by talking to it."""
         match message:
+            case AppendEntries():
+                self._from_leader(message, message.term, message.leader, at)
+            case Progress() | Fetch() | FetchSnapshot() if message.replica != self._state.name:
+                if self._in_term(message.term, message.replica, at):
+                    self._on_follower_message(message, at)
             case ClientBatch():
                 self._duty.on_client(message, at)
-            case AppendEntries(leader=sender) | Mismatch(leader=sender) | SnapshotNeeded(leader=sender):
-                self._from_leader(message, message.term, sender, at)
-            case SnapshotChunk(leader=sender) | JoinRefused(leader=sender) | TakeOver(leader=sender):
-                self._from_leader(message, message.term, sender, at)
+            case Mismatch() | SnapshotNeeded() | SnapshotChunk() | JoinRefused() | TakeOver():
+                self._from_leader(message, message.term, message.leader, at)
             case EntryPiece(header=header):
                 self._from_leader(message, header.term, header.leader, at)
-            case Progress(replica=sender) | Fetch(replica=sender) | FetchSnapshot(replica=sender) if (
-                sender != self._state.name
-            ):
-                if self._in_term(message.term, sender, at):
-                    self._on_follower_message(message, at)
             case RequestVote(candidate=sender) if sender != self._state.name:
                 self._on_request_vote(message, at)
             case Vote(voter=sender) if sender != self._state.name:
