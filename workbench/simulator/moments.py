@@ -42,6 +42,7 @@ class Lookout:
             self._world.events.after(_LOOK_NS, self._look)
         self._seen.setdefault(moment, self._latest(moment))
         self._waiting.append((moment, act))
+        self._steps = -1  # what it has seen of this moment may be old
 
     def stop(self) -> None:
         """Nobody waits any more."""

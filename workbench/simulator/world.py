@@ -187,10 +187,12 @@ class World:
     def pause(self, name: str) -> None:
         """Stop a process without its noticing."""
         self.paused.add(name)
+        self.steps += 1
 
     def resume(self, name: str) -> None:
         """Let it go on: it finds everything that has come meanwhile at once."""
         self.paused.discard(name)
+        self.steps += 1
         messages = self._held_back.pop(name, [])
         if self.nodes[name].up:
             if messages:
