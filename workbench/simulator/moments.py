@@ -57,6 +57,8 @@ class Lookout:
 
     def _call_those_who_waited(self) -> None:
         come = {moment for moment in {moment for moment, _ in self._waiting} if self._has_come(moment)}
+        if not come:
+            return
         due = [act for moment, act in self._waiting if moment in come]
         self._waiting = [one for one in self._waiting if one[0] not in come]
         for act in due:
