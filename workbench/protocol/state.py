@@ -66,12 +66,9 @@ class ReplicaState:
     effects: list[Effect] = field(default_factory=list)
     election_timeout_ns: int = field(init=False)
     """The shortest silence after which anybody stands for election."""
-    lease_ns: int = field(init=False)
-    """How long a majority's answer keeps a leader in office, from the sending of what it answered."""
 
     def __post_init__(self) -> None:
         self.election_timeout_ns = self.ns(self.timing.election_timeout_ms)
-        self.lease_ns = self.election_timeout_ns * 9 // 10
 
     @classmethod
     def recover(
@@ -151,6 +148,11 @@ class ReplicaState:
     def ns(self, milliseconds: float) -> int:
         """Nanoseconds of a duration of the configuration."""
         return int(milliseconds * NANOSECONDS_PER_MS)
+
+    @property
+    def lease_ns(self) -> int:
+        """How long a majority's answer keeps a leader in office, from the sending of what it answered."""
+        return self.election_timeout_ns * 9 // 10
 
     # Effects.
 
