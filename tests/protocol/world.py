@@ -123,13 +123,14 @@ class World:
         if observer:
             self.observers.add(name)
         recovered = Recovered(ledger=Ledger(self.first_members))
-        self.nodes[name] = MemoryNode(
+        node = self.nodes[name] = MemoryNode(
             name=name,
             laws=self.laws,
             snapshots=self.snapshots,
             first_members=self.first_members,
         )
-        return self.nodes[name]
+        node.core = self._core(name, recovered)
+        return node
 
     def _core(self, name: str, recovered: Recovered) -> Replica:
         state = ReplicaState.recover(

@@ -9,7 +9,7 @@ from workbench.protocol.progress import FollowerProgress
 
 
 def _kth_largest(values: Iterable[int], k: int) -> int:
-    return sorted(values, reverse=True)[k - 1]
+    return sorted(values)[-k]
 
 
 def acknowledged_index(policy: AckPolicy, *, durable: int, applied: int, followers: Sequence[FollowerProgress]) -> int:
@@ -23,12 +23,12 @@ def acknowledged_index(policy: AckPolicy, *, durable: int, applied: int, followe
     needed = policy.followers_needed(len(followers) + 1)
     if needed > len(followers):
         return 0
-    return min(own, _kth_largest((follower.at(policy.level) for follower in followers), needed)) if needed else own
+    return min(own, _kth_largest([follower.at(policy.level) for follower in followers], needed)) if needed else own
 
 
 def committed_index(*, durable: int, followers: Sequence[FollowerProgress]) -> int:
     """The index that a majority of the members has on disk. The caller compares its term with the leader's own."""
-    held = [durable, *(follower.durable for follower in followers)]
+    held = [durable, *[follower.durable for follower in followers]]
     return _kth_largest(held, len(held) // 2 + 1)
 
 
@@ -37,7 +37,7 @@ def confirmed_ns(at: int, followers: Sequence[FollowerProgress]) -> int:
 
     The leader answers itself, at `at`.
     """
-    echoes = [at, *(follower.echo_ns for follower in followers)]
+    echoes = [at, *[follower.echo_ns for follower in followers]]
     return _kth_largest(echoes, len(echoes) // 2 + 1)
 
 

@@ -17,6 +17,7 @@ from workbench.protocol.messages import Message
 from workbench.protocol.values import Entry, LoggedEntry
 
 VERSION = 1
+_VERSION_BYTE = bytes([VERSION])
 
 _encoder = msgspec.msgpack.Encoder()
 _message_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
@@ -26,7 +27,7 @@ _entry_decoder = msgspec.msgpack.Decoder(Entry)
 def encode(message: Message) -> bytes:
     """Turn a message into a frame."""
     content = _encoder.encode(message)
-    return b"%c%b%b" % (VERSION, zlib.crc32(content).to_bytes(4, "big"), content)
+    return _VERSION_BYTE + zlib.crc32(content).to_bytes(4, "big") + content
 
 
 def decode(frame: bytes) -> Message:
@@ -35,7 +36,7 @@ def decode(frame: bytes) -> Message:
         raise CodecError(f"a frame of {len(frame)} bytes is too short to hold a message")
     if frame[0] != VERSION:
         raise CodecError(f"a frame of protocol version {frame[0]}, expected {VERSION}")
-    content = memoryview(frame)[5:]
+    content = frame[5:]
     if zlib.crc32(content) != int.from_bytes(frame[1:5], "big"):
         raise CodecError("the checksum of a frame does not match its content")
     try:

@@ -13,44 +13,38 @@ Ordering contract, which every driver keeps:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from workbench.protocol.messages import AppendEntries, Message, Read, ReadReply, SnapshotChunk, WriteReply
 from workbench.protocol.snapshot import SnapshotState
-from workbench.protocol.values import LoggedEntry, Position, Transaction
+from workbench.protocol.values import LoggedEntry, Position, Transaction, Value
 
 
-@dataclass(frozen=True, slots=True)
-class SaveTerm:
+class SaveTerm(Value, frozen=True):
     """Make the term, and the vote in it, durable."""
 
     term: int
     voted_for: str
 
 
-@dataclass(frozen=True, slots=True)
-class Execute:
+class Execute(Value, frozen=True):
     """Execute a group as the entry at `position`; answered by `Executed`, never by `Applied`."""
 
     position: Position
     group: tuple[Transaction, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(Value, frozen=True):
     """Show the executed group to reads; answered by `Applied`."""
 
     position: Position
 
 
-@dataclass(frozen=True, slots=True)
-class Abandon:
+class Abandon(Value, frozen=True):
     """Undo the executed group, which was never logged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(Value, frozen=True):
     """Append to the replication log with one sync; answered by `Durable` with the last position.
 
     Unless it is `urgent`, that answer may wait for the next one: nobody waits for durability alone.
@@ -60,37 +54,32 @@ class Append:
     urgent: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Apply:
+class Apply(Value, frozen=True):
     """Apply entries to the database; answered by `Applied` with the last position, or by `Diverged`. Then this and
     every later one does nothing until the database is made anew."""
 
     entries: tuple[LoggedEntry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Rewind:
+class Rewind(Value, frozen=True):
     """Drop every entry behind `to` from the log, written out first where people can read them, and bring the
     database back to the state that the remaining log describes; answered by `Rewound`."""
 
     to: Position
 
 
-@dataclass(frozen=True, slots=True)
-class Rebuild:
+class Rebuild(Value, frozen=True):
     """Make the database anew from what the disk has besides it; answered by `Rebuilt`, or by `Diverged` when that would
     not make it what the leader's is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Value, frozen=True):
     """Answer reads, each for the client named beside it; answered by `Queried`."""
 
     reads: tuple[tuple[str, Read], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SendLog:
+class SendLog(Value, frozen=True):
     """Read entries after `header.previous` from the log, at most `bytes_max` of them, and send them to `to` under
     `header`. If the first of them alone is longer, a piece of it is sent, from byte `offset` on, as an `EntryPiece`.
     Nothing is sent when a `DropLog` before it has dropped them."""
@@ -101,15 +90,13 @@ class SendLog:
     offset: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class MakeSnapshot:
+class MakeSnapshot(Value, frozen=True):
     """Begin to copy the database as it is now; answered by `SnapshotCopied` when the copy is on disk, or by
     `SnapshotAbandoned`. Other effects are carried out meanwhile. One copy at a time; any `Rewind` or `InstallSnapshot`
     before it is sealed abandons it, which is answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class SealSnapshot:
+class SealSnapshot(Value, frozen=True):
     """Put what the core knows at the copy's position beside it, durably: from now on it can replace the log up to
     there; answered by `SnapshotSealed`. Everything up to `state.position` is committed. Nothing happens when a `Rewind`
     has abandoned the copy in the meantime: that was answered."""
@@ -117,8 +104,7 @@ class SealSnapshot:
     state: SnapshotState
 
 
-@dataclass(frozen=True, slots=True)
-class DropLog:
+class DropLog(Value, frozen=True):
     """Drop entries up to `index`, which a sealed snapshot covers, but keep about `bytes_kept` of log for followers that
     are a little behind; answered by `LogDropped`."""
 
@@ -126,8 +112,7 @@ class DropLog:
     bytes_kept: int
 
 
-@dataclass(frozen=True, slots=True)
-class SendSnapshot:
+class SendSnapshot(Value, frozen=True):
     """Send a piece of the newest sealed snapshot to `to`: from `header.offset` on if `header.snapshot` is its name,
     else from its beginning. The header comes without data, size and checksum; at most `bytes_max` bytes go with it."""
 
@@ -136,46 +121,40 @@ class SendSnapshot:
     bytes_max: int
 
 
-@dataclass(frozen=True, slots=True)
-class SaveChunk:
+class SaveChunk(Value, frozen=True):
     """Keep a piece of a leader's snapshot; answered by `ChunkSaved`. One that does not match its checksum or continue
     what is held is not kept; one that begins another snapshot replaces what is held."""
 
     chunk: SnapshotChunk
 
 
-@dataclass(frozen=True, slots=True)
-class InstallSnapshot:
+class InstallSnapshot(Value, frozen=True):
     """Let the received snapshot take the place of log and database, entries behind index `kept` of the log written out
     first where people can read them; answered by `Installed` or `InstallFailed`."""
 
     kept: int
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Value, frozen=True):
     """A message to one replica."""
 
     to: str
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Broadcast:
+class Broadcast(Value, frozen=True):
     """A message to all other replicas, sent once."""
 
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class TellClients:
+class TellClients(Value, frozen=True):
     """A message to all client processes."""
 
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Value, frozen=True):
     """The end of a request of whoever runs the cluster: `refusal` in one line, or empty."""
 
     request: int
@@ -183,15 +162,13 @@ class Answer:
     refusal: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(Value, frozen=True):
     """End this replica's process, for `reason`."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Value, frozen=True):
     """Replies to one client process; a driver may put several of them into one message."""
 
     client: str

@@ -46,7 +46,7 @@ class LeaderReads:
     def need_a_round(self, spoke_at: int) -> bool:
         """Whether one of them was asked after everything that was sent so far. If not, what is on its way is enough:
         asking again at every answer, while a follower is far away, would multiply the messages without end."""
-        return any(one.asked_at > spoke_at for one in self._unconfirmed)
+        return bool(self._unconfirmed) and any(one.asked_at > spoke_at for one in self._unconfirmed)
 
     def admit(self, client: str, reads: tuple[Read, ...], at: int) -> None:
         """Queue reads, or refuse them."""

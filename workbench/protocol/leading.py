@@ -326,7 +326,8 @@ class Leading:
         reason = "the leader's storage has been busy for too long"
         for client, write in self._writes.expire(before):
             expired.append((client, WriteReply(write.session, write.sequence, Outcome.OVERLOADED, reason=reason)))
-        self._reply(expired)
+        if expired:
+            self._reply(expired)
         self._reads.expire(before)
 
     def _why_unacknowledged(self, index: int) -> str:

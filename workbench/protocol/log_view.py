@@ -32,22 +32,22 @@ class LogView:
     def __init__(self, term_starts: Sequence[tuple[int, int]] = (), last_index: int = 0, first_index: int = 1) -> None:
         self._terms = [term for term, _ in term_starts]
         self._firsts = [first for _, first in term_starts]
-        self._last_index = last_index
+        self.last = Position()
+        """Position of the last entry; `Position(0, 0)` when there is none."""
+        self._end_at(last_index)
         self.first_index = first_index
+
+    def _end_at(self, index: int) -> None:
+        self.last = Position(self._terms[-1], index) if index else Position()
 
     @property
     def term_starts(self) -> tuple[tuple[int, int], ...]:
         """(term, index of its first entry), oldest first."""
         return tuple(zip(self._terms, self._firsts, strict=True))
 
-    @property
-    def last(self) -> Position:
-        """Position of the last entry; `Position(0, 0)` when there is none."""
-        return Position(self._terms[-1], self._last_index) if self._last_index else Position()
-
     def term_at(self, index: int) -> int | None:
         """Term of the entry at `index`; 0 before the first entry, None beyond the last."""
-        if index > self._last_index:
+        if index > self.last.index:
             return None
         return self._terms[bisect_right(self._firsts, index) - 1] if index > 0 else 0
 
@@ -70,7 +70,7 @@ class LogView:
     def position_at(self, index: int) -> Position:
         """Position of the entry at `index`, which must not lie beyond the last."""
         term = self.term_at(index)
-        assert term is not None, f"no entry at {index}, the last is {self._last_index}"
+        assert term is not None, f"no entry at {index}, the last is {self.last.index}"
         return Position(term, index)
 
     def newest_up_to(self, position: Position) -> Position:
@@ -79,20 +79,20 @@ class LogView:
         Two logs that ask each other so, in turns, end at the last position that both hold, and never step over it.
         """
         terms = bisect_right(self._terms, position.term)
-        last_of_terms = self._firsts[terms] - 1 if terms < len(self._terms) else self._last_index
+        last_of_terms = self._firsts[terms] - 1 if terms < len(self._terms) else self.last.index
         return self.position_at(min(position.index, last_of_terms))
 
     def append(self, position: Position) -> None:
         """Take note of the entry that follows the last."""
-        assert position.index == self._last_index + 1, f"{position} does not follow {self.last}"
+        assert position.index == self.last.index + 1, f"{position} does not follow {self.last}"
         if not self._terms or position.term > self._terms[-1]:
             self._terms.append(position.term)
             self._firsts.append(position.index)
         assert position.term == self._terms[-1], f"{position} goes back in time behind {self.last}"
-        self._last_index = position.index
+        self.last = position
 
     def truncate(self, after: int) -> None:
         """Forget every entry behind index `after`."""
         keep = bisect_right(self._firsts, after)
         del self._terms[keep:], self._firsts[keep:]
-        self._last_index = min(self._last_index, after)
+        self._end_at(min(self.last.index, after))

@@ -27,16 +27,13 @@ class Membership:
 
     def __init__(self, members: tuple[str, ...], at: int = 0) -> None:
         self._changes: list[Change] = [(at, members)]
-
-    @property
-    def current(self) -> tuple[str, ...]:
+        self.current = members
         """The members now."""
-        return self._changes[-1][1]
-
-    @property
-    def changed_at(self) -> int:
+        self.changed_at = at
         """Index of the entry that made them so; 0 for the first members of a cluster."""
-        return self._changes[-1][0]
+
+    def _look(self) -> None:
+        self.changed_at, self.current = self._changes[-1]
 
     def change_at(self, index: int) -> Change:
         """The change that made the members what they were as of the entry at `index`, which no snapshot covers."""
@@ -49,8 +46,10 @@ class Membership:
                 self._changes.append((entry.index, _decoder.decode(entry.body)))
             except msgspec.MsgspecError as error:
                 raise CodecError(f"an entry without members: {error}") from None
+            self._look()
 
     def truncate(self, after: int) -> None:
         """Entries behind index `after` were dropped."""
         while len(self._changes) > 1 and self._changes[-1][0] > after:
             self._changes.pop()
+        self._look()

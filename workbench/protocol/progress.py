@@ -118,9 +118,8 @@ class Followers:
 
     def forget_observers(self, silent_since: int) -> None:
         """Follow those no more that have said nothing since then."""
-        for name in self.observers:
-            if self._by_name[name].heard_at < silent_since:
-                del self._by_name[name]
+        for name in [one.name for one in self if one.observer and one.heard_at < silent_since]:
+            del self._by_name[name]
 
     def set_members(self, names: Iterable[str], last_index: int, at: int) -> None:
         """The members but the leader are these now."""

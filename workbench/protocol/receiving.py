@@ -19,6 +19,7 @@ class Receiving:
 
     def __init__(self, state: ReplicaState, held: tuple[str, int]) -> None:
         self._state = state
+        self._patience_ns = state.ns(_PATIENCE * state.timing.fetch_retry_ms)
         self._snapshot, self._next = held
         self._size = 0
         self._asked_at = 0
@@ -58,8 +59,7 @@ class Receiving:
 
     def on_tick(self, at: int) -> None:
         """Ask again for what did not come."""
-        patience = self._state.ns(_PATIENCE * self._state.timing.fetch_retry_ms)
-        if self._is_wanted and not self._saving and not self.is_installing and at - self._asked_at >= patience:
+        if self._is_wanted and not self._saving and not self.is_installing and at - self._asked_at >= self._patience_ns:
             self._ask(at)
 
     def on_chunk(self, chunk: SnapshotChunk, at: int) -> None:

@@ -69,22 +69,14 @@ class Replica:
     """
 
     def __init__(self, state: ReplicaState, at: int, incoming: tuple[str, int] = ("", 0)) -> None:
-        self._state = state
+        self.state = self._state = state
+        """For reading only."""
         self._now = at
-        self._role = Role.FOLLOWER
+        self.role = Role.FOLLOWER
+        """The present role."""
         self._compaction = Compaction(state)
         self._election = Election(state, at)
         self._duty: Leading | Following = Following(state, incoming)
-
-    @property
-    def role(self) -> Role:
-        """The present role."""
-        return self._role
-
-    @property
-    def state(self) -> ReplicaState:
-        """For reading only."""
-        return self._state
 
     @property
     def joining(self) -> tuple[str, ...]:
@@ -102,15 +94,14 @@ class Replica:
         Time never goes back nor stands still here, whatever the clock does: what is sent in answer to one input is
         known to be older than what the next one brings.
         """
-        self._now = at = max(self._now + 1, at)
-        match happened:
-            case Received(messages):
-                for message in messages:
-                    self._receive(message, at)
-            case Tick():
-                self._tick(at)
-            case _:
-                self._on_storage(happened, at)
+        self._now = at = at if at > self._now else self._now + 1
+        if type(happened) is Received:
+            for message in happened.messages:
+                self._receive(message, at)
+        elif type(happened) is Tick:
+            self._tick(at)
+        else:
+            self._on_storage(happened, at)
         self._compaction.seal_if_committed()
         if isinstance(self._duty, Leading):
             if self._duty.is_over:
@@ -133,13 +124,13 @@ class Replica:
     def _on_storage(self, happened: Input, at: int) -> None:
         duty = self._duty
         match happened:
-            case Executed():
-                if isinstance(duty, Leading):
-                    duty.on_executed(happened, at)
             case Durable():
                 duty.on_durable(happened, at)
             case Applied():
                 duty.on_applied(happened, at)
+            case Executed():
+                if isinstance(duty, Leading):
+                    duty.on_executed(happened, at)
             case Queried():
                 duty.on_queried(happened, at)
             case Rewound(position):
@@ -167,7 +158,7 @@ class Replica:
 
     def _on_diverged(self, diverged: Diverged, at: int) -> None:
         """What was applied last, be it as a leader that had just been elected, does not fit the database."""
-        if self._role is not Role.FOLLOWER:
+        if self.role is not Role.FOLLOWER:
             self._become(RoleEvent.DIVERGED, at)
         assert isinstance(self._duty, Following)
         self._duty.on_diverged(diverged)
@@ -177,19 +168,17 @@ class Replica:
     def _receive(self, message: Message, at: int) -> None:
         """What makes no sense is counted and dropped: nobody ends a replica by talking to it."""
         match message:
+            case AppendEntries():
+                self._from_leader(message, message.term, message.leader, at)
+            case Progress() | Fetch() | FetchSnapshot() if message.replica != self._state.name:
+                if self._in_term(message.term, message.replica, at):
+                    self._on_follower_message(message, at)
             case ClientBatch():
                 self._duty.on_client(message, at)
-            case AppendEntries(leader=sender) | Mismatch(leader=sender) | SnapshotNeeded(leader=sender):
-                self._from_leader(message, message.term, sender, at)
-            case SnapshotChunk(leader=sender) | JoinRefused(leader=sender) | TakeOver(leader=sender):
-                self._from_leader(message, message.term, sender, at)
+            case Mismatch() | SnapshotNeeded() | SnapshotChunk() | JoinRefused() | TakeOver():
+                self._from_leader(message, message.term, message.leader, at)
             case EntryPiece(header=header):
                 self._from_leader(message, header.term, header.leader, at)
-            case Progress(replica=sender) | Fetch(replica=sender) | FetchSnapshot(replica=sender) if (
-                sender != self._state.name
-            ):
-                if self._in_term(message.term, sender, at):
-                    self._on_follower_message(message, at)
             case RequestVote(candidate=sender) if sender != self._state.name:
                 self._on_request_vote(message, at)
             case Vote(voter=sender) if sender != self._state.name:
@@ -202,7 +191,7 @@ class Replica:
     def _in_term(self, term: int, sender: str, at: int) -> bool:
         """Follow a newer term; tell the sender of an older one (law 5). Whether the message is to be heard."""
         state = self._state
-        if not state.protections.fencing and (term < state.term or self._role is Role.LEADER):
+        if not state.protections.fencing and (term < state.term or self.role is Role.LEADER):
             return True
         if term < state.term:
             state.ask(Send(sender, Progress(state.term, state.name, 0, 0, 0)))
@@ -231,7 +220,7 @@ class Replica:
             state.refused_messages += 1
             return
         self._election.heard_leader(at)
-        if self._role is Role.CANDIDATE:
+        if self.role is Role.CANDIDATE:
             self._become(RoleEvent.HEARD_LEADER, at)
         if not state.leader:
             state.leader = sender
@@ -277,17 +266,17 @@ class Replica:
         if self._duty.receiving.is_installing or self._state.diverged:
             return
         self._duty.receiving.end_if_possible()
-        self._role = next_role(self._role, RoleEvent.STANDS)
+        self.role = next_role(self.role, RoleEvent.STANDS)
         self._election.stand(at, transfer=transfer, at_once=at_once)
         self._win_if_elected(at)
 
     def _on_request_vote(self, request: RequestVote, at: int) -> None:
         state = self._state
-        if self._role is Role.LEADER and not state.protections.fencing:
+        if self.role is Role.LEADER and not state.protections.fencing:
             return
         if request.term < state.term:
             state.ask(Send(request.candidate, Vote(state.term, state.name, granted=False, pre=request.pre)))
-        elif self._role is Role.LEADER and (request.pre or state.protections.check_quorum) and not request.transfer:
+        elif self.role is Role.LEADER and (request.pre or state.protections.check_quorum) and not request.transfer:
             pass  # it would know if a majority followed somebody else
         elif not self._election.ignores(request, at):
             if request.term > state.term and not request.pre:
@@ -302,7 +291,7 @@ class Replica:
             self._in_term(vote.term, vote.voter, at)
 
     def _win_if_elected(self, at: int) -> None:
-        if self._role is Role.CANDIDATE and self._election.is_won:
+        if self.role is Role.CANDIDATE and self._election.is_won:
             self._state.counts["elections_won"] += 1
             self._become(RoleEvent.ELECTED, at)
 
@@ -329,9 +318,9 @@ class Replica:
     # Roles.
 
     def _become(self, event: RoleEvent, at: int) -> None:
-        former, self._role = self._duty, next_role(self._role, event)
+        former, self.role = self._duty, next_role(self.role, event)
         match former:
-            case Following() if self._role is Role.LEADER:
+            case Following() if self.role is Role.LEADER:
                 former.step_down()
                 self._duty = Leading(self._state, self._compaction, at)
             case Following() if event is RoleEvent.NEWER_TERM:

@@ -130,13 +130,14 @@ class SessionTable:
                 self._horizons.append((entry.index, _decode_horizon(entry.body)))
             except msgspec.MsgspecError as error:
                 raise CodecError(f"an expiry without a horizon: {error}") from None
+        position = entry.position
         for place, member in enumerate(entry.members):
             remembered = self._sessions.setdefault(member.session, [])
             while len(remembered) > 1 and (
                 remembered[1].position.index <= self._committed or len(remembered) >= _REMEMBERED_MAX
             ):
                 self._forgotten[member.session] = remembered.pop(0).sequence
-            remembered.append(Remembered(member.sequence, entry.position, place, member.results))
+            remembered.append(Remembered(member.sequence, position, place, member.results))
 
     def commit(self, index: int) -> None:
         """Entries up to `index` can be dropped no more."""

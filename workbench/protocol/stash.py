@@ -31,6 +31,8 @@ class Stash:
 
     def take_next(self, log: LogView) -> AppendEntries | None:
         """The message that continues `log`; those that it has overtaken are of no use any more."""
+        if not self._messages:
+            return None
         for index in [index for index in self._messages if index <= log.last.index]:
             message = self._messages.pop(index)
             self._bytes -= message.size_bytes

@@ -64,6 +64,11 @@ class ReplicaState:
     notes: dict[str, str] = field(default_factory=dict)
     """Facts in words that belong into the status."""
     effects: list[Effect] = field(default_factory=list)
+    election_timeout_ns: int = field(init=False)
+    """The shortest silence after which anybody stands for election."""
+
+    def __post_init__(self) -> None:
+        self.election_timeout_ns = self.ns(self.timing.election_timeout_ms)
 
     @classmethod
     def recover(
@@ -143,11 +148,6 @@ class ReplicaState:
     def ns(self, milliseconds: float) -> int:
         """Nanoseconds of a duration of the configuration."""
         return int(milliseconds * NANOSECONDS_PER_MS)
-
-    @property
-    def election_timeout_ns(self) -> int:
-        """The shortest silence after which anybody stands for election."""
-        return self.ns(self.timing.election_timeout_ms)
 
     @property
     def lease_ns(self) -> int:

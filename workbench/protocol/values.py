@@ -30,8 +30,12 @@ _ALONE = re.compile(
 )
 
 
-class Wire(msgspec.Struct, frozen=True, array_like=True):
-    """Base of everything that is encoded: immutable, fields by place."""
+class Value(msgspec.Struct, frozen=True, gc=False):
+    """Base of everything immutable that is made often. What cannot refer to itself needs no garbage collector."""
+
+
+class Wire(Value, frozen=True, array_like=True):
+    """Base of everything that is encoded: fields by place."""
 
 
 class Position(Wire, frozen=True, order=True):

@@ -167,13 +167,13 @@ class Injector:
                 return self._on_each(names, partial(self._damage, damage=damage), _nothing)
             case ClockJump(ms=ms):
                 for name in (names := self._targets(fault)):
-                    world.clock_ahead_ns[name] = world.clock_ahead_ns.get(name, 0) + int(ms * _MS)
+                    world.clocks.jump(name, int(ms * _MS))
                 return _nothing_at_all if names else None
             case ClockDrift(rate=rate):
                 return self._on_each(
                     self._targets(fault),
-                    lambda name: world.let_drift(name, rate),
-                    lambda name: world.let_drift(name, 1.0),
+                    lambda name: world.clocks.let_drift(name, rate),
+                    lambda name: world.clocks.let_drift(name, 1.0),
                 )
             case Join() | Removal() | Transfer():
                 return self._ask_leader(fault)

@@ -20,15 +20,12 @@ from workbench.protocol.messages import (
     AppendEntries,
     Fetch,
     FetchSnapshot,
-    LeaderNews,
     Message,
     Mismatch,
     Outcome,
     Progress,
     Read,
     ReadReply,
-    ReplicaStatus,
-    ReplyBatch,
     RequestVote,
     SnapshotChunk,
     SnapshotNeeded,
@@ -42,6 +39,8 @@ START = Position()
 Data = dict[str, object]
 Runs = tuple[tuple[int, int], ...]
 """(index of its first entry, term), oldest first: two histories of one cluster with the same runs are the same."""
+_OF_A_TERM = (AppendEntries, Progress, Fetch, Mismatch, TakeOver, SnapshotNeeded, FetchSnapshot, SnapshotChunk)
+"""What may be sent as soon as its term is durable."""
 _NOT_EXECUTED = frozenset({Outcome.REFUSED, Outcome.NOT_LEADER, Outcome.OVERLOADED, Outcome.EXPIRED})
 """What says that a request had no effect, and will have none; an earlier one for the same write may have had it."""
 
@@ -104,6 +103,8 @@ class Laws:
         self._held: dict[str, defaultdict[Position, set[str]]] = {level: defaultdict(set) for level in LEVELS}
         self._newest: dict[str, defaultdict[int, dict[str, int]]] = {level: defaultdict(dict) for level in LEVELS}
         """Level -> term -> replica -> index of the newest entry of the term that it ever held so firmly."""
+        self._received: dict[str, Position] = {}
+        """Replica -> the end of its log, as far as it was looked at."""
         self._committed: dict[int, Position] = {}
         self._committed_in: dict[int, int] = {}
         """Index -> the term in which it was first known to be committed."""
@@ -128,31 +129,23 @@ class Laws:
     def sent(self, name: str, to: str, message: Message) -> None:
         """What a replica says of terms and votes is on its disk by then."""
         on_disk = self._terms.get(name, (0, ""))
+        if isinstance(message, _OF_A_TERM):
+            if on_disk[0] < message.term:
+                raise LawBroken("law 1: the term was not durable when it was sent")
+            return
         match message:
-            case RequestVote(pre=True) | Vote(pre=True) | ReplyBatch() | ReplicaStatus() | LeaderNews():
-                return
-            case RequestVote(term=term):
+            case RequestVote(term=term, pre=False):
                 if on_disk[0] <= term and on_disk != (term, name):
                     raise LawBroken("law 1: asked for votes before the own was durable")
-            case Vote(term=term, granted=True):
+            case Vote(term=term, pre=False, granted=False):
+                if on_disk[0] < term:
+                    raise LawBroken("law 1: a vote was refused in a term that was not durable")
+            case Vote(term=term, pre=False):
                 if on_disk[0] <= term and on_disk != (term, to):
                     raise LawBroken("law 1: a vote was given before it was durable")
                 candidate = self._votes.setdefault((term, name), to)
                 if candidate != to:
                     raise LawBroken(f"law 1: {name} voted for {candidate} and {to} in term {term}")
-            case (
-                AppendEntries(term=term)
-                | Progress(term=term)
-                | Fetch(term=term)
-                | Mismatch(term=term)
-                | Vote(term=term)
-                | TakeOver(term=term)
-                | SnapshotNeeded(term=term)
-                | FetchSnapshot(term=term)
-                | SnapshotChunk(term=term)
-            ):
-                if on_disk[0] < term:
-                    raise LawBroken("law 1: the term was not durable when it was sent")
 
     def leads(self, name: str, term: int, log: LogView) -> None:
         if term not in self._leaders:
@@ -168,16 +161,19 @@ class Laws:
     # Laws 2 and 3.
 
     def received(self, name: str, log: LogView) -> None:
-        held = self._held["received"]
-        index = log.last.index
-        while index and name not in held[log.position_at(index)]:
-            self._hold("received", name, log.position_at(index))
-            index -= 1
+        last = log.last
+        if self._received.get(name) == last:
+            return
+        self._received[name] = position = last
+        while position.index and name not in self._held["received"][position]:
+            self._hold("received", name, position)
+            position = log.position_at(position.index - 1)
 
     def _hold(self, level: str, name: str, position: Position) -> None:
         self._held[level][position].add(name)
         newest = self._newest[level][position.term]
-        newest[name] = max(newest.get(name, 0), position.index)
+        if position.index > newest.get(name, 0):
+            newest[name] = position.index
 
     def appended(self, name: str, logged: LoggedEntry, previous: Position) -> None:
         position = logged.entry.position
@@ -238,7 +234,8 @@ class Laws:
 
     def asked_writes(self, writes: Iterable[Transaction]) -> None:
         """A request has reached a replica."""
-        self._requests.update((write.session, write.sequence) for write in writes)
+        for write in writes:
+            self._requests[write.session, write.sequence] += 1
 
     def replied(
         self,
@@ -251,6 +248,8 @@ class Laws:
         downgraded: bool = False,
     ) -> None:
         """`downgraded`: the policy was given up for now."""
+        if not writes:
+            return
         begins = bisect_left(log, term, key=lambda logged: logged.entry.term)
         first_of_term = log[begins].entry.position if begins < len(log) and log[begins].entry.term == term else None
         for reply in writes:
@@ -343,10 +342,11 @@ class Laws:
         self._committed_in.setdefault(position.index, term)
         if self._committed.setdefault(position.index, position) != position:
             raise LawBroken("law 6: committed entries differ")
-        holders = sum(holds(log, position) for name, log in disks.items() if name in members)
-        majority = len(members) // 2 + 1
-        if not known and holders < majority:
-            raise LawBroken(f"law 6: {position} committed on {holders} disks of {majority}")
+        if not known:
+            holders = sum(holds(log, position) for name, log in disks.items() if name in members)
+            majority = len(members) // 2 + 1
+            if holders < majority:
+                raise LawBroken(f"law 6: {position} committed on {holders} disks of {majority}")
         self.newest_committed = max(self.newest_committed, position)
 
     def dropped(self, name: str, entries: Iterable[Entry]) -> None:

@@ -59,6 +59,8 @@ from workbench.simulator.node import Node
 CHUNK_BYTES = 8
 SNAPSHOT_BYTES = 20
 """What travels of a snapshot: bytes without meaning, enough for a few pieces."""
+_ALLOWED_IN_A_GROUP = (Append, Commit, Abandon, SendLog, SendSnapshot, SealSnapshot, DropLog)
+"""What may happen while a group is executed, but neither committed nor abandoned."""
 
 
 @dataclass(kw_only=True)
@@ -162,35 +164,23 @@ class MemoryNode(Node):
     def perform(self) -> None:
         """Carry out the next storage effect. Raises `StorageError` where a fault of the disk ends the process."""
         effect = self.jobs.popleft()
-        allowed = Append | Commit | Abandon | SendLog | SendSnapshot | SealSnapshot | DropLog
-        if self.open_group is not None and not isinstance(effect, allowed):
+        if self.open_group is not None and not isinstance(effect, _ALLOWED_IN_A_GROUP):
             raise LawBroken(f"{effect} in an open group")
         match effect:
-            case Execute(position) if self.diverged:
-                self.answers.append(Executed(position, Execution((), (), b"")))
-            case Execute(position, group):
-                self.answers.append(Executed(position, self._execute(group)))
-            case Append(entries):
-                self._append(entries)
+            case Append():
+                self._append(effect.entries)
                 self.answers.append(Durable(self.last))
-            case Commit(position):
-                if len(self.log) < position.index:
-                    raise LawBroken("committed before it was durable")
-                assert self.open_group is not None
-                self.data, self.open_group = self.open_group, None
-                self.applied = position.index
-                self.laws.applied(self.name, position, self.data)
-                self.answers.append(Applied(position))
-            case Apply() if self.diverged:
-                pass
-            case Apply(entries) if self.damage and any(entry.changes_data for entry, _ in entries):
-                self.laws.happened["divergences"] += 1
-                self.diverged = True
-                self._abandon_copy()
-                self.answers.append(Diverged(self.applied_position, "an entry does not fit"))
-            case Apply(entries):
-                self._apply(entries)
-                self.answers.append(Applied(entries[-1].entry.position))
+            case Apply():
+                self._apply_or_diverge(effect.entries)
+            case Execute():
+                self.answers.append(Executed(effect.position, self._execute(effect.group)))
+            case Commit():
+                self._commit(effect.position)
+                self.answers.append(Applied(effect.position))
+            case Query():
+                at = self.applied_position
+                found = tuple([(client, read, self._query(read)) for client, read in effect.reads])
+                self.answers.append(Queried(at, found))
             case Rebuild() if self.damage == "snapshot":
                 self.answers.append(Diverged(self.applied_position, "it still does not fit", finally_=True))
             case Rebuild():
@@ -204,9 +194,6 @@ class MemoryNode(Node):
                 self.answers.append(Rewound(to))
                 if self.diverged:
                     self.answers.append(Diverged(self.applied_position, "it still does not fit", finally_=True))
-            case Query(reads):
-                at = self.applied_position
-                self.answers.append(Queried(at, tuple((client, read, self._query(read)) for client, read in reads)))
             case SendLog(header=header) if header.previous.index < self.first_index - 1:
                 pass  # dropped in the meantime: whoever fetches will ask again
             case SendLog():
@@ -297,6 +284,8 @@ class MemoryNode(Node):
         return Installed(self._recovered())
 
     def _execute(self, group: Iterable[Transaction]) -> Execution:
+        if self.diverged:
+            return Execution((), (), b"")
         execution, data = execute(self.data, group)
         self.open_group = data if execution.members else None
         return execution
@@ -329,6 +318,26 @@ class MemoryNode(Node):
         self._fail_if_due()
         self.laws.saved_term(self.name, term, voted_for)
         self.term = (term, voted_for)
+
+    def _commit(self, position: Position) -> None:
+        if len(self.log) < position.index:
+            raise LawBroken("committed before it was durable")
+        assert self.open_group is not None
+        self.data, self.open_group = self.open_group, None
+        self.applied = position.index
+        self.laws.applied(self.name, position, self.data)
+
+    def _apply_or_diverge(self, entries: tuple[LoggedEntry, ...]) -> None:
+        if self.diverged:
+            return
+        if self.damage and any(entry.changes_data for entry, _ in entries):
+            self.laws.happened["divergences"] += 1
+            self.diverged = True
+            self._abandon_copy()
+            self.answers.append(Diverged(self.applied_position, "an entry does not fit"))
+        else:
+            self._apply(entries)
+            self.answers.append(Applied(entries[-1].entry.position))
 
     def _apply(self, entries: Iterable[LoggedEntry]) -> None:
         for entry, _ in entries:

@@ -32,6 +32,8 @@ class Lookout:
         self._waiting: list[tuple[Moment, Act]] = []
         self._seen: dict[Moment, Hashable] = {}
         """Moment -> which one there was when it looked last: each comes once."""
+        self._steps = 0
+        """Of the world, when it looked last: without another one there is nothing new to be seen."""
 
     def wait(self, moment: Moment, act: Act) -> None:
         """Call `act` when `moment` comes next."""
@@ -40,19 +42,27 @@ class Lookout:
             self._world.events.after(_LOOK_NS, self._look)
         self._seen.setdefault(moment, self._latest(moment))
         self._waiting.append((moment, act))
+        self._steps = -1  # what it has seen of this moment may be old
 
     def stop(self) -> None:
         """Nobody waits any more."""
         self._waiting.clear()
 
     def _look(self) -> None:
+        if self._world.steps != self._steps:
+            self._steps = self._world.steps
+            self._call_those_who_waited()
+        if self._waiting:
+            self._world.events.after(_LOOK_NS, self._look)
+
+    def _call_those_who_waited(self) -> None:
         come = {moment for moment in {moment for moment, _ in self._waiting} if self._has_come(moment)}
+        if not come:
+            return
         due = [act for moment, act in self._waiting if moment in come]
         self._waiting = [one for one in self._waiting if one[0] not in come]
         for act in due:
             self._world.events.after(choose(self._random, _LATER_MS) * self._random.random() * _MS, act)
-        if self._waiting:
-            self._world.events.after(_LOOK_NS, self._look)
 
     def _has_come(self, moment: Moment) -> bool:
         before, self._seen[moment] = self._seen[moment], self._latest(moment)

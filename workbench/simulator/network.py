@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from random import Random
 
 from workbench.faults.delays import draw_delay_ms
@@ -126,13 +125,14 @@ class Network:
             self._plan(source, target, frame, self._transit())
 
     def _plan(self, source: str, target: str, frame: bytes, transit_ns: int, *, overtakes: bool = False) -> None:
-        link = (source, target)
-        due = self._events.now + transit_ns
+        now = self._events.now
+        due = now + transit_ns
         if overtakes:
             self.happened["messages overtaking"] += 1
         else:
+            link = (source, target)
             due = self._due[link] = max(due, self._due.get(link, 0))
-        self._events.at(due, partial(self._arrive, source, target, frame, self._events.now))
+        self._events.at(due, self._arrive, source, target, frame, now)
 
     def _plan_copy(self, source: str, target: str, frame: bytes, transit_ns: int) -> None:
         """Mostly right behind the first; sometimes when nobody thinks of it any more."""
@@ -141,7 +141,7 @@ class Network:
             return
         self.happened["messages twice, late"] += 1
         due = self._events.now + transit_ns + int(_LATE_MS * self._random.random() * _MS)
-        self._events.at(due, partial(self._arrive, source, target, frame, self._events.now))
+        self._events.at(due, self._arrive, source, target, frame, self._events.now)
 
     def _arrive(self, source: str, target: str, frame: bytes, sent_ns: int) -> None:
         lost = self._connected_ns
@@ -151,9 +151,9 @@ class Network:
         self._deliver(source, target, frame)
 
     def _is_cut(self, source: str, target: str) -> bool:
-        if self._off and (source in self._off or target in self._off):
-            return True
-        return self.is_down or (source, target) in self._cut
+        if not (self._off or self._cut or self.is_down):
+            return False
+        return self.is_down or source in self._off or target in self._off or (source, target) in self._cut
 
     def _transit(self) -> int:
         low, high = _TRANSIT_MS

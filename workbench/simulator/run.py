@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 from workbench.faults.schedules import Schedule
 from workbench.simulator.disks import MEMORY, aimed, disks_of, fitted
 from workbench.simulator.drawing import draw_schedule, draw_world
+from workbench.simulator.garbage import rare_collections
 from workbench.simulator.injector import Injector
 from workbench.simulator.judging import judge
 from workbench.simulator.laws import LawBroken
@@ -90,7 +91,7 @@ def simulate(
     failure: Failure = ""
     reason = ""
     try:
-        with disks_of(log_format, seed) as disks:
+        with rare_collections(), disks_of(log_format, seed) as disks:
             world = World(config, disks)
             injector = Injector(world, Random(f"{seed}/faults"))
             took_effect = injector.took_effect

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
 from random import Random
+from typing import get_args
 
 from workbench.config import AckPolicy, Limits, Protections, Timing
 from workbench.errors import StorageError
@@ -35,6 +35,7 @@ from workbench.protocol.roles import Role
 from workbench.protocol.snapshot import Recovered
 from workbench.protocol.state import ReplicaState
 from workbench.simulator.clients import Client
+from workbench.simulator.clocks import Clocks
 from workbench.simulator.disks import Disks, MemoryDisks
 from workbench.simulator.events import Events
 from workbench.simulator.habits import draw_habits
@@ -50,6 +51,8 @@ _WORK_MS = (0.02, 0.1)
 _COPY_MS = (2.0, 20.0)
 _WAKE_NS = 20_000
 """From the storage thread to the event loop."""
+_TICK = Tick()
+_STORAGE_EFFECTS = frozenset(get_args(StorageEffect))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +76,7 @@ class World:
         self.disks = MemoryDisks() if disks is None else disks
         self.random = Random(config.seed)
         self.events = Events()
+        self.clocks = Clocks(self.events)
         self.network = Network(self.events, self.random, self._deliver)
         self.names = tuple(f"replica-{number}" for number in range(1, config.followers + 2))
         self.first_members = self.names
@@ -90,16 +94,16 @@ class World:
         self.observers: set[str] = set()
         self.disk_factor: dict[str, float] = {}
         """By how much a replica's storage is slower than it should be."""
-        self.clock_ahead_ns: dict[str, int] = {}
-        self._drifts: dict[str, tuple[int, float]] = {}
-        """Replica -> since when its clock runs how fast."""
         self.left: Counter[str] = Counter()
         """Replicas that ended themselves."""
         self._held_back: dict[str, list[Message]] = {}
         """What has come for replicas that are paused."""
         self._lives: Counter[str] = Counter()
         """How often a replica was started; what belongs to an earlier life does nothing."""
+        self._may_downgrade = config.timing.downgrade_ms > 0
         self._busy: set[str] = set()
+        self.steps = 0
+        """How often anything has happened to a replica: what is known of them stays true until the next step."""
         self._sessions = 0
         self._trace = hashlib.blake2b(digest_size=16)
         for name in self.names:
@@ -144,17 +148,7 @@ class World:
             recovered=recovered,
             observer=name in self.observers,
         )
-        return Replica(state, self._clock(name), recovered.incoming)
-
-    def _clock(self, name: str) -> int:
-        now = self.events.now
-        since, rate = self._drifts.get(name, (now, 1.0))
-        return now + self.clock_ahead_ns.get(name, 0) + int((now - since) * (rate - 1.0))
-
-    def let_drift(self, name: str, rate: float) -> None:
-        """Let a replica's clock run `rate` times as fast as it should, from what it shows now."""
-        self.clock_ahead_ns[name] = self._clock(name) - self.events.now
-        self._drifts[name] = (self.events.now, rate)
+        return Replica(state, self.clocks.shown(name), recovered.incoming)
 
     def _begin_life(self, name: str) -> None:
         self._lives[name] += 1
@@ -164,7 +158,7 @@ class World:
         def tick() -> None:
             if self._lives[name] == life and self.nodes[name].up:
                 if name not in self.paused:
-                    self.handle(name, Tick())
+                    self.handle(name, _TICK)
                 self.events.after(tick_ns, tick)
 
         self.events.after(tick_ns * self.random.random(), tick)
@@ -177,6 +171,7 @@ class World:
 
     def _end(self, name: str, under_way: StorageEffect | None, *, forgets: bool) -> None:
         self.nodes[name].end(self.random, under_way, forgets=forgets)
+        self.steps += 1
         self._lives[name] += 1
         self._busy.discard(name)
         self.paused.discard(name)
@@ -186,15 +181,18 @@ class World:
         """Start a replica on the disk that it left."""
         node = self.nodes[name]
         node.core = self._core(name, node.recover())
+        self.steps += 1
         self._begin_life(name)
 
     def pause(self, name: str) -> None:
         """Stop a process without its noticing."""
         self.paused.add(name)
+        self.steps += 1
 
     def resume(self, name: str) -> None:
         """Let it go on: it finds everything that has come meanwhile at once."""
         self.paused.discard(name)
+        self.steps += 1
         messages = self._held_back.pop(name, [])
         if self.nodes[name].up:
             if messages:
@@ -213,11 +211,10 @@ class World:
         if target in self.clients:
             self._deliver_to_client(self.clients[target], frame)
             return
-        node = self.nodes[target]
-        if not node.up:
+        if not self.nodes[target].up:
             return
         message = decode(frame)
-        if isinstance(message, ClientBatch):
+        if type(message) is ClientBatch:
             self.laws.asked(message.reads)
         if target in self.paused:
             self._held_back.setdefault(target, []).append(message)
@@ -232,8 +229,8 @@ class World:
         match decode(frame):
             case ReplyBatch() as batch:
                 client.receive(batch)
-            case LeaderNews(leader=leader):
-                client.heard_of_leader(leader)
+            case LeaderNews() as news:
+                client.heard_of_leader(news.leader)
 
     def ask(self, client: str, replica: str, batch: ClientBatch) -> None:
         """Requests of a client set out."""
@@ -255,52 +252,59 @@ class World:
     def handle(self, name: str, happened: Input) -> None:
         """Give an input to a core, do what it asks, and check the laws."""
         node = self.nodes[name]
-        if self.left[name] or not node.up:
+        if not node.up:
             return
-        if isinstance(happened, Received):
+        self.steps += 1
+        if type(happened) is Received:
             for message in happened.messages:
-                if isinstance(message, ClientBatch):
+                if type(message) is ClientBatch:
                     self.laws.asked_writes(message.writes)
-        state = node.core.state
-        term, members, role = state.term, state.members, node.core.role
-        downgraded = node.core.is_downgraded
-        effects = node.core.handle(happened, self._clock(name))
-        self._check_committed(node, members)
-        downgraded |= node.core.is_downgraded
+        core = node.core
+        state, role = core.state, core.role
+        term, members = state.term, state.members
+        downgraded = self._may_downgrade and core.is_downgraded
+        effects = core.handle(happened, self.clocks.shown(name))
+        if state.committed != node.committed or state.committed > state.log.last.index:
+            self._check_committed(node, members)
         for effect in effects:
-            if isinstance(effect, Reply):
+            if type(effect) is Reply:
+                downgraded |= self._may_downgrade and core.is_downgraded
                 self.laws.replied(name, effect.writes, term, node.log, members, downgraded=downgraded)
                 self.laws.read(name, effect.reads, term, node.log)
             self._carry_out(node, effect)
             if node.disk_failed:
                 return
-        if node.core.role is Role.LEADER:
+        if core.role is Role.LEADER:
             self.laws.leads(name, state.term, state.log)
-        if isinstance(happened, Rewound) or role is not node.core.role:
+        if core.role is not role or type(happened) is Rewound:
             check_ledger(state, self.laws)
         self.laws.received(name, state.log)
-        self._work(name)
+        if node.jobs:
+            self._work(name)
 
     def _carry_out(self, node: Node, effect: Effect) -> None:
+        if type(effect) in _STORAGE_EFFECTS:
+            node.jobs.append(effect)  # type: ignore[arg-type]
+            return
         match effect:
+            case Send():
+                self._send(node.name, effect.to, effect.message, encode(effect.message))
+            case Broadcast():
+                frame = encode(effect.message)
+                for other in self.names:
+                    if other != node.name:
+                        self._send(node.name, other, effect.message, frame)
+            case Reply():
+                state = node.core.state
+                batch = ReplyBatch(node.name, state.leader, effect.writes, effect.reads, state.term, state.committed)
+                self.network.send(node.name, effect.client, encode(batch))
             case SaveTerm(term, voted_for):
                 try:
                     node.save_term(term, voted_for)
                 except StorageError as error:
                     self._disk_failed(node, None, error)
-            case Send(to, message):
-                self._send(node.name, to, message, encode(message))
-            case Broadcast(message):
-                frame = encode(message)
-                for other in self.names:
-                    if other != node.name:
-                        self._send(node.name, other, message, frame)
-            case Reply(client, writes, reads):
-                state = node.core.state
-                batch = ReplyBatch(node.name, state.leader, writes, reads, state.term, state.committed)
-                self.network.send(node.name, client, encode(batch))
-            case TellClients(message):
-                frame = encode(message)
+            case TellClients():
+                frame = encode(effect.message)
                 for client in self.clients:
                     self.network.send(node.name, client, frame)
             case Answer():
@@ -308,8 +312,6 @@ class World:
             case Leave():
                 self.left[node.name] += 1
                 self.crash(node.name, forgets=False)
-            case _:
-                node.jobs.append(effect)
 
     def _send(self, source: str, target: str, message: Message, frame: bytes) -> None:
         self.laws.sent(source, target, message)
@@ -319,8 +321,8 @@ class World:
         state = node.core.state
         if state.committed > state.log.last.index:
             raise LawBroken("law 6: an entry that does not exist is committed")
+        disks = {other.name: other.log for other in self.nodes.values()}
         for index in range(node.committed + 1, state.committed + 1):
-            disks = {other.name: other.log for other in self.nodes.values()}
             self.laws.committed(state.log.position_at(index), state.term, disks, members)
         node.committed = state.committed
 
@@ -332,12 +334,9 @@ class World:
         if name in self._busy or not node.jobs or name in self.paused or not node.up:
             return
         self._busy.add(name)
-        life = self._lives[name]
-        self.events.after(self._duration_ns(name, node.jobs[0]), lambda: self._finish(name, life))
-
-    def _duration_ns(self, name: str, effect: StorageEffect) -> float:
-        low, high = _SYNC_MS if isinstance(effect, Append) else _WORK_MS
-        return (low + (high - low) * self.random.random()) * self.disk_factor.get(name, 1.0) * _MS
+        low, high = _SYNC_MS if isinstance(node.jobs[0], Append) else _WORK_MS
+        lasts_ms = (low + (high - low) * self.random.random()) * self.disk_factor.get(name, 1.0)
+        self.events.after(lasts_ms * _MS, self._finish, name, self._lives[name])
 
     def _finish(self, name: str, life: int) -> None:
         if self._lives[name] != life:
@@ -354,8 +353,9 @@ class World:
             return
         if node.copying is not None and not was_copying:
             self._plan_copy(name, life)
-        self._answer(name, life)
-        self._work(name)
+        self._answer(node, life)
+        if node.jobs:
+            self._work(name)
 
     def _disk_failed(self, node: Node, job: StorageEffect | None, error: StorageError) -> None:
         """Storage could not do its work, which ends the process, and may only be if a fault wanted it."""
@@ -375,22 +375,21 @@ class World:
                 except StorageError as error:
                     self._disk_failed(node, None, error)
                     return
-                self._answer(name, life)
+                self._answer(node, life)
 
         low, high = _COPY_MS
         self.events.after((low + (high - low) * self.random.random()) * _MS, finish)
 
-    def _answer(self, name: str, life: int) -> None:
+    def _answer(self, node: Node, life: int) -> None:
         """Bring what storage has answered to the core, one by one, each a little later than the one before."""
-        node = self.nodes[name]
         while node.answers:
-            self.events.after(_WAKE_NS, partial(self._hear, name, life, node.answers.popleft()))
+            self.events.after(_WAKE_NS, self._hear, node.name, life, node.answers.popleft())
 
     def _hear(self, name: str, life: int, answer: Input | Send) -> None:
         if self._lives[name] != life:
             return
         if name in self.paused:
-            self.events.after(_MS, lambda: self._hear(name, life, answer))
+            self.events.after(_MS, self._hear, name, life, answer)
         elif isinstance(answer, Send):
             self._carry_out(self.nodes[name], answer)
         else:
