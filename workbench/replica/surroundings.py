@@ -1,4 +1,4 @@
-"""What a replica's storage takes from its surroundings that is never the same twice; a simulated world gives its own."""
+"""What a replica's storage takes from its surroundings that is never the same twice; a simulated world has its own."""
 
 from __future__ import annotations
 
