@@ -16,7 +16,7 @@ from workbench.faults.draws import choose, some
 from workbench.protocol.messages import ClientBatch, Outcome, Read, ReadReply, ReplyBatch, WriteReply
 from workbench.protocol.values import Position, Transaction
 from workbench.simulator.events import Events
-from workbench.simulator.habits import Habits
+from workbench.simulator.habits import USUAL, Habits
 from workbench.simulator.memory_format import Workload
 
 _MS = 1_000_000
@@ -108,6 +108,10 @@ class Client:
         self._number = 0
         """Of the operations; a timer that belongs to an earlier one does nothing."""
         self._think()
+
+    def behave(self) -> None:
+        """Do as most clients do from now on: one that hardly ever writes need not get a write through for long."""
+        self.habits = USUAL
 
     def _think(self) -> None:
         self._number += 1

@@ -142,6 +142,8 @@ def _seen(world: World) -> dict[str, Any]:
 
 def _come_right(world: World) -> None:
     """Without faults the cluster agrees, and every client gets a write through; then nothing is left open."""
+    for client in world.clients.values():
+        client.behave()
     writes_before = {name: _ok_writes(world, name) for name in world.clients}
     deadline = world.events.now + int(_LIVENESS_MS * 1e6)
     while not all(_ok_writes(world, name) > writes_before[name] for name in world.clients):
