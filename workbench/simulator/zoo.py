@@ -181,7 +181,7 @@ CORE_BUGS: Final = (
             "        self.durable = min(self.durable, to.index)",
             "        self.durable = max(self.durable, to.index)",
         ),
-        first_seed=68,
+        first_seed=102,
     ),
     Bug(
         "snapshot_of_uncommitted",
@@ -193,7 +193,7 @@ CORE_BUGS: Final = (
             "elif state.committed >= self._copied.index:",
             "else:",
         ),
-        first_seed=40,
+        first_seed=43,
     ),
     Bug(
         "drops_one_entry_more",
@@ -229,7 +229,7 @@ CORE_BUGS: Final = (
             "if follower is None or progress.received > self._state.log.last.index:",
             "if progress.received > self._state.log.last.index:",
         ),
-        first_seed=1,
+        first_seed=6,
     ),
     Bug(
         "reads_without_lease",
@@ -241,7 +241,7 @@ CORE_BUGS: Final = (
             "if needs_leader and (asked_at is None or (read.from_leader and not leads)):",
             "if needs_leader and asked_at is None:",
         ),
-        first_seed=170,
+        first_seed=505,
     ),
 )
 

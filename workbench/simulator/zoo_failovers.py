@@ -31,7 +31,7 @@ FAILOVER_BUGS: Final = (
             "return self.election_timeout_ns * 9 // 10",
             "return self.election_timeout_ns * 2",
         ),
-        first_seed=94,
+        first_seed=105,
     ),
     Bug(
         "lease_from_receipt",
@@ -43,7 +43,7 @@ FAILOVER_BUGS: Final = (
             "self.echo_ns = max(self.echo_ns, progress.echo_ns)",
             "self.echo_ns = max(self.echo_ns, at)",
         ),
-        first_seed=22,
+        first_seed=40,
     ),
     Bug(
         "copy_of_older_write",
