@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,13 @@ def test_a_bug_is_one_line_that_is_there_once(bug: Bug) -> None:
 
 
 def test_there_are_bugs_of_every_part_and_class() -> None:
-    assert len(BUGS) >= 15
+    assert len(BUGS) >= 26
     assert len({bug.name for bug in BUGS}) == len(BUGS)
     assert {bug.failure for bug in BUGS} == {"correctness", "liveness", "crash"}
-    assert {bug.area for bug in BUGS} >= {"election", "log matching", "acks", "lease", "rewind", "snapshots", "fsync"}
+    areas = Counter(bug.area for bug in BUGS)
+    assert set(areas) >= {"election", "log matching", "acks", "rewind", "snapshots", "fsync"}
+    assert min(areas["fencing"] + areas["lease"], areas["dedupe"], areas["membership"]) >= 4
+    assert all(bug.first_seed < 1_000 for bug in BUGS)
 
 
 @BY_NAME

@@ -145,7 +145,7 @@ CORE_BUGS: Final = (
             "if index < self._term_start or not is_new or not self._has_authority(at):",
             "if not is_new or not self._has_authority(at):",
         ),
-        first_seed=32,
+        first_seed=66,
     ),
     Bug(
         "acknowledges_without_lease",

@@ -128,7 +128,7 @@ DISK_BUGS: Final = (
             "            self._file.size\n            self.sync()",
         ),
         log_format="logical",
-        first_seed=3,
+        first_seed=14,
     ),
     Bug(
         "rollback_not_synced",
@@ -137,6 +137,6 @@ DISK_BUGS: Final = (
         "Entries are dropped before what is written about them is on the disk.",
         Patch("workbench.replica.rollback", "        file.sync()", "        file.size"),
         log_format="logical",
-        first_seed=30,
+        first_seed=42,
     ),
 )

@@ -17,7 +17,7 @@ FAILOVER_BUGS: Final = (
         Patch(
             "workbench.protocol.replica",
             "        if term > state.term:\n            self",
-            "        if term > state.term and self._role is not Role.LEADER:\n            self",
+            "        if term > state.term and self.role is not Role.LEADER:\n            self",
         ),
         first_seed=12,
     ),
@@ -44,6 +44,18 @@ FAILOVER_BUGS: Final = (
             "self.echo_ns = max(self.echo_ns, at)",
         ),
         first_seed=40,
+    ),
+    Bug(
+        "read_of_an_old_round",
+        "lease",
+        "correctness",
+        "A linearizable read is confirmed by answers to what was sent before it was asked.",
+        Patch(
+            "workbench.protocol.leader_reads",
+            "if one.asked_at <= confirmed_ns and one.position.index <= state.committed:",
+            "if one.position.index <= state.committed:",
+        ),
+        first_seed=114,
     ),
     Bug(
         "copy_of_older_write",
@@ -92,6 +104,18 @@ FAILOVER_BUGS: Final = (
             "self.sessions.commit(0)",
         ),
         first_seed=10,
+    ),
+    Bug(
+        "snapshot_without_sessions",
+        "dedupe",
+        "correctness",
+        "A snapshot does not say which writes took effect.",
+        Patch(
+            "workbench.protocol.sessions",
+            "for one in image.sessions:",
+            "for one in image.sessions[:0]:",
+        ),
+        first_seed=59,
     ),
     Bug(
         "observers_count",
