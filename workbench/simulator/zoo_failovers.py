@@ -22,6 +22,18 @@ FAILOVER_BUGS: Final = (
         first_seed=12,
     ),
     Bug(
+        "acts_after_handing_over",
+        "fencing",
+        "correctness",
+        "A leader that has asked another one to take over still acknowledges and answers.",
+        Patch(
+            "workbench.protocol.leading",
+            "if self._handover is not None and self._handover.asked:",
+            "if self._handover is not None and self.is_over:",
+        ),
+        first_seed=69,
+    ),
+    Bug(
         "lease_too_long",
         "lease",
         "correctness",
@@ -164,5 +176,29 @@ FAILOVER_BUGS: Final = (
             "if self.due is not None:",
         ),
         first_seed=60,
+    ),
+    Bug(
+        "no_abandon",
+        "fencing",
+        "correctness",
+        "A leader that steps down leaves the group that it executes open.",
+        Patch(
+            "workbench.protocol.leading",
+            "            self._state.ask(Abandon())",
+            "            self._executing = None",
+        ),
+        first_seed=10,
+    ),
+    Bug(
+        "reports_unmatched",
+        "log matching",
+        "correctness",
+        "A follower reports its whole log, also where its leader's may differ.",
+        Patch(
+            "workbench.protocol.following",
+            "            matched = self._matched",
+            "            matched = state.log.last.index",
+        ),
+        first_seed=49,
     ),
 )
