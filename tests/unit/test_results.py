@@ -99,7 +99,8 @@ def test_the_json_of_a_run_is_strict(tmp_path):
         raise AssertionError(text)
 
     data = json.loads(json.dumps(run.to_json(), allow_nan=False), parse_constant=refuse)
-    assert list(data) == ["run", "experiment", "seed", "verdicts", "parts", "checks", "invariants", "summary"]
+    named = ["run", "experiment", "seed", "conclusion", "verdicts", "parts", "checks", "required_checks"]
+    assert list(data) == [*named, "invariants", "summary"]
     assert data["run"] == str(run.path)
     assert data["verdicts"] == {"returns the past": "valid"}
     assert data["parts"] == {"returns the past": {"any": "valid", "leader": "valid"}}

@@ -232,6 +232,7 @@ def _list_bugs() -> None:
     from workbench.simulator.zoo import BUGS
 
     table = make_table("Planted bugs", [("bug", "left"), ("area", "left"), ("fails by", "left"), ("breaks", "left")])
+    table.columns[0].no_wrap = True  # a name is to be copied
     for bug in BUGS:
         table.add_row(plain(bug.name), plain(bug.area), bug.failure, plain(bug.breaks))
     console().print(table)
