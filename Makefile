@@ -26,7 +26,7 @@ lab: lab-packages ## open the notebooks in JupyterLab
 	@"$(BIN)/workbench" lab
 
 test: test-packages ## run all tests but those of the notebooks (about 8 minutes)
-	@"$(BIN)/python" -m pytest --numprocesses auto --dist loadfile $(SHARING)
+	@"$(BIN)/python" -m pytest --numprocesses auto --dist worksteal --durations 25 $(SHARING)
 	@"$(BIN)/python" -m pytest $(addprefix --ignore=,$(SHARING))
 
 notebooks: test-packages ## run every notebook and compare its checked outputs
