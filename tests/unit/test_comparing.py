@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from workbench.cluster.cluster import Cluster
 from workbench.cluster.status import ReplicaStatus, compare_digests, left_out
+from workbench.protocol.values import Position
 from workbench.storage.base import LEFT_OUT
 
 
@@ -36,3 +38,30 @@ def test_leaving_something_out_hides_no_other_difference() -> None:
     assert report.reason == "c differs from b in t, u"
     missing = compare_digests([replica("b", t="1", u="2"), replica("d", u=f"{LEFT_OUT}it has no rows")])
     assert missing.reason == "d differs from b in t"
+
+
+async def test_digests_taken_while_an_entry_came_are_taken_again() -> None:
+    """A status is put together after its digest: with a write on its way, the two may be of different entries."""
+    looks = iter(
+        [
+            [at("a", 1), at("b", 1)],
+            [at("a", 2, t="old"), at("b", 2, t="new")],
+            [at("a", 2), at("b", 2)],
+            [at("a", 2, t="new"), at("b", 2, t="new")],
+        ]
+    )
+
+    class Looked:
+        async def inspect_all(self, *, digests: bool = False) -> list[ReplicaStatus]:
+            return next(looks)
+
+    cluster = Cluster()
+    cluster._started = Looked()  # type: ignore[assignment]
+    report = await cluster.converged()
+    assert report.ok, report.reason
+    assert next(looks, None) is None
+
+
+def at(name: str, index: int, **digests: str) -> ReplicaStatus:
+    position = Position(1, index)
+    return ReplicaStatus(name=name, role="follower", applied=index, last_position=position, digests=digests)

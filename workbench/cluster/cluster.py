@@ -31,6 +31,7 @@ from workbench.cluster.status import (
     ConvergenceReport,
     ReplicaStatus,
     compare_digests,
+    why_moved,
     why_not_settled,
     with_reasons,
 )
@@ -204,11 +205,11 @@ class Cluster:
         """
         deadline = asyncio.get_running_loop().time() + timeout_s
         while True:
-            statuses = await self._replicas.inspect_all()
+            before = statuses = await self._replicas.inspect_all()
             reason = why_not_settled(statuses)
             if not reason:
                 statuses = await self._replicas.inspect_all(digests=True)
-                reason = why_not_settled(statuses)
+                reason = why_not_settled(statuses) or why_moved(before, statuses)
                 if not reason:
                     return compare_digests(statuses)
             if asyncio.get_running_loop().time() >= deadline:

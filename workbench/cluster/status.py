@@ -146,6 +146,13 @@ def why_not_settled(statuses: Sequence[ReplicaStatus]) -> str:
     return "; ".join(behind)
 
 
+def why_moved(before: Sequence[ReplicaStatus], after: Sequence[ReplicaStatus]) -> str:
+    """Why digests that were taken between these two looks may be of different entries; empty when they cannot be."""
+    at = {status.name: status.last_position for status in before}
+    moved = [status.name for status in after if at.get(status.name) != status.last_position]
+    return f"writes go on: {', '.join(moved)} had new entries while digests were taken" if moved else ""
+
+
 def compare_digests(statuses: Sequence[ReplicaStatus]) -> ConvergenceReport:
     """Compare the data of replicas that have applied the same entries.
 
