@@ -56,7 +56,7 @@ async def test_digests_taken_while_an_entry_came_are_taken_again() -> None:
             return next(looks)
 
     cluster = Cluster()
-    cluster._started = Looked()  # type: ignore[assignment]
+    cluster._started, cluster._is_running = Looked(), True  # type: ignore[assignment]
     report = await cluster.converged()
     assert report.ok, report.reason
     assert next(looks, None) is None
