@@ -25,7 +25,7 @@ demo: run-packages ## run the headline experiments on a real cluster, small, wit
 lab: lab-packages ## open the notebooks in JupyterLab
 	@"$(BIN)/workbench" lab
 
-test: test-packages ## run all tests but those of the notebooks (about 8 minutes)
+test: test-packages ## run all tests but those of the notebooks (about 15 minutes)
 	@"$(BIN)/python" -m pytest --numprocesses auto --dist worksteal --durations 25 $(SHARING)
 	@"$(BIN)/python" -m pytest $(addprefix --ignore=,$(SHARING))
 
