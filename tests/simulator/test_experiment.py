@@ -6,9 +6,10 @@ from pathlib import Path
 
 from workbench.experiments.registry import experiment
 from workbench.experiments.runner import run_experiment
-from workbench.experiments.simulator_story import shrunk, tell
+from workbench.experiments.simulator_story import tell
 from workbench.faults.values import KINDS
 from workbench.simulator.run import Simulated, simulate
+from workbench.simulator.shrinking import shrink_failure
 
 
 def test_watching_a_seed_changes_nothing_of_its_story() -> None:
@@ -22,7 +23,7 @@ def test_watching_a_seed_changes_nothing_of_its_story() -> None:
 def test_what_does_not_fail_is_not_shrunk() -> None:
     well = simulate(7)
     told = Simulated(seed=7, failure="correctness", reason="law 9: never", schedule=well.schedule, simulated_s=0.5)
-    assert shrunk(told, 4) == well.schedule
+    assert shrink_failure(told, 4) == well.schedule
 
 
 async def test_seeds_are_told_twice_and_a_bug_is_caught_shrunk_and_replayed(tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from workbench import cli
+from workbench.commands.simulate import _Run
 from workbench.faults.schedules import load_schedule
 from workbench.simulator.bug import Bug
 from workbench.simulator.patching import Patch, install, source_of
-from workbench.simulator.run import EXIT_CODES
+from workbench.simulator.run import EXIT_CODES, Simulated
+from workbench.simulator.swarm import Swarm
 from workbench.simulator.zoo import BUGS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "simulator.md"
@@ -57,10 +59,14 @@ def test_the_simulator_catches_it(bug: Bug, tmp_path: Path, capsys: pytest.Captu
     assert failed["failure"] == bug.failure
 
 
+@pytest.mark.parametrize("name", ["vote_twice", "vote_not_saved", "log_not_synced"])
 def test_what_was_caught_is_shrunk_and_its_replay_fails_in_the_same_way(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, found = simulate("--bug", "vote_twice", "--seeds", "8:9", "--output", str(tmp_path), capsys=capsys)
+    """One that needs some faults, one that needs none, one in real storage."""
+    (bug,) = (bug for bug in BUGS if bug.name == name)
+    seeds = f"{bug.first_seed}:{bug.first_seed + 1}"
+    code, found = simulate("--bug", name, "--seeds", seeds, "--output", str(tmp_path), capsys=capsys)
     (failed,) = found["failed"]
     assert failed["faults_kept"] < failed["faults_of"]
     assert len(load_schedule(Path(failed["schedule"]))) == failed["faults_kept"]
@@ -69,6 +75,12 @@ def test_what_was_caught_is_shrunk_and_its_replay_fails_in_the_same_way(
     again, replayed = simulate(*replay[2:], capsys=capsys)
     (once_more,) = replayed["failed"]
     assert (again, once_more["law"], once_more["seed"]) == (code, failed["law"], failed["seed"])
+
+
+def test_a_story_that_is_not_repeated_is_replayed_twice() -> None:
+    run = _Run(None, None, "wal", True, 1, Swarm())
+    one = Simulated(seed=3, failure="correctness", reason="repetition: the trace was another one")
+    assert run.replay(one) == "workbench simulate --log-format wal --seeds 3:4 --twice"
 
 
 def test_without_its_bug_the_same_seed_is_fine(capsys: pytest.CaptureFixture[str]) -> None:

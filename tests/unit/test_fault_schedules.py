@@ -32,6 +32,12 @@ def test_a_drawn_schedule_has_every_kind_where_that_is_asked_for() -> None:
     assert len(random_schedule(Random(1), 10_000, 3, "real", every_kind=True)) == 3
 
 
+def test_a_schedule_without_faults_comes_back_too(tmp_path: Path) -> None:
+    path = tmp_path / "none.toml"
+    path.write_text(as_toml(()), encoding="utf-8")
+    assert load_schedule(path) == ()
+
+
 def test_a_schedule_comes_back_from_its_toml(tmp_path: Path) -> None:
     schedule = random_schedule(Random(4), 10_000, 100)
     path = tmp_path / "faults.toml"

@@ -60,6 +60,7 @@ class _Run:
     bug: Bug | None
     faults: Path | None
     log_format: str
+    twice: bool
     wanted: int
     swarm: Swarm
     interrupted: bool = False
@@ -72,6 +73,8 @@ class _Run:
             words[2:2] = ["--bug", self.bug.name]
         if self.log_format != _usual_format(self.bug):
             words[2:2] = ["--log-format", self.log_format]
+        if self.twice:
+            words.append("--twice")
         if one.seed in self.kept:
             words += ["--faults", str(self.kept[one.seed][1])]
         elif self.faults is not None:
@@ -107,8 +110,8 @@ def run(arguments: argparse.Namespace) -> int:
         schedule = load_schedule(arguments.faults)
         check_schedule(schedule, ("replica-1", "replica-2", "replica-3"), "simulated", aims=True)
         check_strikes(schedule, log_format)
-    done, began = _Run(bug, arguments.faults, log_format, len(seeds), Swarm()), time.perf_counter()
-    _simulate(done, seeds, schedule, twice=arguments.twice)
+    done, began = _Run(bug, arguments.faults, log_format, arguments.twice, len(seeds), Swarm()), time.perf_counter()
+    _simulate(done, seeds, schedule)
     if schedule is None and done.swarm.failed:
         _keep(done, arguments.output, shrink=not arguments.no_shrink and not done.interrupted)
     wall_s = time.perf_counter() - began
@@ -136,14 +139,14 @@ def _usual_format(bug: Bug | None) -> str:
     return MEMORY if bug is None else bug.log_format
 
 
-def _simulate(done: _Run, seeds: range, schedule: Schedule | None, *, twice: bool) -> None:
+def _simulate(done: _Run, seeds: range, schedule: Schedule | None) -> None:
     from workbench.commands.terminal import progress
     from workbench.simulator.swarm import run_seeds
 
     swarm, began = done.swarm, time.perf_counter()
     with progress("simulate") as tell:
         try:
-            for one in run_seeds(seeds, schedule=schedule, bug=done.bug, log_format=done.log_format, twice=twice):
+            for one in run_seeds(seeds, schedule=schedule, bug=done.bug, log_format=done.log_format, twice=done.twice):
                 swarm.add(one)
                 rate = swarm.messages / (time.perf_counter() - began)
                 tell(

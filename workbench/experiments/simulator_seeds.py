@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from workbench.errors import ConfigurationError
 from workbench.experiments.base import Context, Outcome, Row
 from workbench.experiments.simulator_claims import judge_simulated
-from workbench.experiments.simulator_story import Story, shrunk, tell
+from workbench.experiments.simulator_story import Story, tell
 from workbench.faults.schedules import Schedule
 from workbench.faults.values import KINDS, as_table
 from workbench.simulator.bug import Bug
 from workbench.simulator.run import Simulated, simulate
+from workbench.simulator.shrinking import shrink_failure
 from workbench.simulator.swarm import run_seeds, start_workers
 from workbench.simulator.zoo import BUGS
 
@@ -102,7 +103,7 @@ async def _catch(bug: Bug, parameters: Parameters, progress: _Progress) -> Caugh
         found = await _search(workers, bug, parameters.tries)
         if found is None:
             return Caught(bug=bug, tried=parameters.tries)
-        kept = await _in(workers, shrunk, found, parameters.shrink_runs)
+        kept = await _in(workers, shrink_failure, found, parameters.shrink_runs)
         return Caught(
             bug=bug,
             tried=found.seed - bug.first_seed + 1,

@@ -15,11 +15,9 @@ from workbench.faults.schedules import Schedule
 from workbench.simulator.disks import MEMORY
 from workbench.simulator.injector import Injector
 from workbench.simulator.run import Simulated, simulate
-from workbench.simulator.shrinking import shrink
 from workbench.simulator.world import World
 
 _LOOK_NS = 5_000_000
-_LATER, _LATER_S = 1.25, 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,38 +73,3 @@ def _state(world: World, name: str) -> State:
         return "paused", 0
     role: Any = node.core.role
     return str(role.value), node.core.state.term
-
-
-def shrunk(failed: Simulated, runs_max: int) -> Schedule:
-    """A smaller schedule that fails in the same way; an empty one where messages alone are enough. What had not struck
-    before the failure is left out first.
-
-    Bounded in runs and in virtual time, never in the machine's, so that it is the same everywhere: what has not failed
-    somewhat later than `failed` did is taken to be well.
-    """
-    limit_ns = int((_LATER * failed.simulated_s + _LATER_S) * 1e9)
-    injectors: list[Injector] = []
-
-    def watch(world: World, injector: Injector) -> None:
-        world.events.at(limit_ns, _enough)
-        injectors.append(injector)
-
-    def fails(schedule: Schedule) -> bool:
-        again = simulate(failed.seed, schedule=schedule, watch=watch, log_format=failed.log_format)
-        return again.fails_like(failed)
-
-    if not runs_max or not fails(failed.schedule):
-        return failed.schedule
-    struck = [one.fault for one in injectors[0].struck]
-    if fails(()):
-        return ()
-    before = tuple(fault for fault in failed.schedule if fault in struck)
-    return shrink(before if fails(before) else failed.schedule, fails, runs_max)
-
-
-def _enough() -> None:
-    raise _Enough
-
-
-class _Enough(Exception):
-    """Ends a simulation, which takes it for a crash of its own."""

@@ -148,7 +148,7 @@ def load_schedule(path: Path) -> Schedule:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
     tables = document.pop("fault", None)
-    if document or not isinstance(tables, list) or not tables:
+    if document or not isinstance(tables, list):
         raise ConfigurationError(f"{path} is no schedule of faults", hint='it has [[fault]] tables with kind = "crash"')
     faults = []
     for number, table in enumerate(tables, start=1):
@@ -161,6 +161,8 @@ def load_schedule(path: Path) -> Schedule:
 
 def as_toml(schedule: Schedule) -> str:
     """The text that `load_schedule` reads."""
+    if not schedule:
+        return "fault = []\n"
     lines: list[str] = []
     for fault in schedule:
         lines.append("[[fault]]")

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, Final, Protocol, get_args
+from typing import TYPE_CHECKING, Final, Protocol
 
-from workbench.config import LogFormatName, ReplicaConfig
+from workbench.config import LOG_FORMATS, LogFormatName, ReplicaConfig
 from workbench.errors import ConfigurationError
 from workbench.faults.draws import between
 from workbench.faults.schedules import Schedule, random_schedule
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from workbench.simulator.world import World, WorldConfig
 
 MEMORY: Final = "memory"
-FORMATS: Final = (MEMORY, *get_args(LogFormatName))
+FORMATS: Final = (MEMORY, *LOG_FORMATS)
 """What a world can be told to have: `memory`, or a real log format."""
 _QUIET: Final = logging.NullHandler()
 _PAGE_BYTES: Final = 512
@@ -41,11 +41,20 @@ _NOT_DONE: Final = frozenset({"damage"})
 
 
 class Disks(Protocol):
-    """All disks of one world. `log_format` and `layout`: as its replicas tell each other."""
+    """All disks of one world."""
 
-    log_format: str
-    layout: str
-    workload: Workload
+    @property
+    def log_format(self) -> str:
+        """As its replicas tell each other, like `layout`."""
+        ...
+
+    @property
+    def layout(self) -> str: ...
+
+    @property
+    def workload(self) -> Workload:
+        """What clients ask."""
+        ...
 
     def add(self, name: str, world: World) -> Node:
         """An empty one, for a replica of `world`."""
@@ -59,7 +68,7 @@ class MemoryDisks:
     layout = "in memory"
 
     def __init__(self) -> None:
-        self.workload: Workload = MemoryWorkload()
+        self.workload = MemoryWorkload()
         self._snapshots: dict[str, Snapshot] = {}
 
     def add(self, name: str, world: World) -> Node:
@@ -72,10 +81,9 @@ class SqlDisks:
 
     def __init__(self, log_format: LogFormatName, folder: Path, seed: int) -> None:
         self._random = Random(f"{seed}/disks")
-        self.log_format: str = log_format
+        self.log_format = log_format
         self.layout = ""
-        self.workload: Workload = SqlWorkload(rich=self._random.random() < 0.5)
-        self._name: LogFormatName = log_format
+        self.workload = SqlWorkload(rich=self._random.random() < 0.5)
         self._folder = folder
         self._seed = seed
 
@@ -87,7 +95,7 @@ class SqlDisks:
             cluster_id=f"simulated-{self._seed}",
             broker_url="",
             directory=self._folder / name,
-            log_format=self._name,
+            log_format=self.log_format,
             ack=world.config.ack,
             link_delay_ms=0,
             page_size=_PAGE_BYTES,

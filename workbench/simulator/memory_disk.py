@@ -54,13 +54,11 @@ from workbench.protocol.snapshot import Recovered
 from workbench.protocol.values import Entry, LoggedEntry, Position, Transaction
 from workbench.simulator.laws import START, LawBroken, changes
 from workbench.simulator.memory_format import Snapshot, execute
-from workbench.simulator.node import Node
+from workbench.simulator.node import ALLOWED_IN_A_GROUP, Node
 
 CHUNK_BYTES = 8
 SNAPSHOT_BYTES = 20
 """What travels of a snapshot: bytes without meaning, enough for a few pieces."""
-_ALLOWED_IN_A_GROUP = (Append, Commit, Abandon, SendLog, SendSnapshot, SealSnapshot, DropLog)
-"""What may happen while a group is executed, but neither committed nor abandoned."""
 
 
 @dataclass(kw_only=True)
@@ -71,6 +69,8 @@ class MemoryNode(Node):
     """Those of all replicas, by name: a piece names the snapshot that it is of."""
     first_members: tuple[str, ...]
     first_index: int = 1
+    synced: int = 0
+    """Entries of the log that survive a power loss."""
     base: Snapshot | None = None
     incoming: tuple[str, int] = ("", 0)
     copy: tuple[Position, dict[str, object]] | None = None
@@ -164,7 +164,7 @@ class MemoryNode(Node):
     def perform(self) -> None:
         """Carry out the next storage effect. Raises `StorageError` where a fault of the disk ends the process."""
         effect = self.jobs.popleft()
-        if self.open_group is not None and not isinstance(effect, _ALLOWED_IN_A_GROUP):
+        if self.open_group is not None and not isinstance(effect, ALLOWED_IN_A_GROUP):
             raise LawBroken(f"{effect} in an open group")
         match effect:
             case Append():

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from random import Random
 
 from workbench.faults.delays import draw_delay_ms
+from workbench.simulator.durations import TRANSIT_MS, drawn_ms
 from workbench.simulator.events import Events
 
 _MS = 1_000_000
-_TRANSIT_MS = (0.1, 0.6)
 """Through the broker, one way: about what mosquitto takes on one machine."""
 _LATE_COPIES = 0.2
 _LATE_MS = 3_000.0
@@ -156,8 +156,7 @@ class Network:
         return self.is_down or source in self._off or target in self._off or (source, target) in self._cut
 
     def _transit(self) -> int:
-        low, high = _TRANSIT_MS
-        return int((low + (high - low) * self._random.random()) * _MS)
+        return int(drawn_ms(self._random, TRANSIT_MS) * _MS)
 
     def _delay(self, faults: Inbound) -> int:
         if not faults.delay_ms:

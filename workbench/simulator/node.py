@@ -11,13 +11,27 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Final
 
-from workbench.protocol.effects import Send, StorageEffect
+from workbench.protocol.effects import (
+    Abandon,
+    Append,
+    Commit,
+    DropLog,
+    SealSnapshot,
+    Send,
+    SendLog,
+    SendSnapshot,
+    StorageEffect,
+)
 from workbench.protocol.inputs import Input
 from workbench.protocol.replica import Replica
 from workbench.protocol.snapshot import Recovered
 from workbench.protocol.values import LoggedEntry, Position
 from workbench.simulator.laws import START, Laws
+
+ALLOWED_IN_A_GROUP: Final = (Append, Commit, Abandon, SendLog, SendSnapshot, SealSnapshot, DropLog)
+"""What may happen while a group is executed, but neither committed nor abandoned."""
 
 
 @dataclass(kw_only=True)
@@ -31,8 +45,6 @@ class Node(ABC):
     laws: Laws
     core: Replica = field(init=False, repr=False)
     log: list[LoggedEntry] = field(default_factory=list)
-    synced: int = 0
-    """Entries of the log that survive a power loss."""
     applied: int = 0
     term: tuple[int, str] = (0, "")
     """Term and vote as they are on the disk."""

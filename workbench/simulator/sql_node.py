@@ -23,7 +23,6 @@ from workbench.config import ReplicaConfig
 from workbench.errors import StorageError, WorkbenchError
 from workbench.faults.draws import below, choose
 from workbench.protocol.effects import (
-    Abandon,
     Append,
     Apply,
     Commit,
@@ -35,8 +34,6 @@ from workbench.protocol.effects import (
     Rewind,
     SaveTerm,
     SealSnapshot,
-    SendLog,
-    SendSnapshot,
     StorageEffect,
 )
 from workbench.protocol.inputs import Diverged, Installed, Queried, SnapshotAbandoned, SnapshotCopied, SnapshotSealed
@@ -48,10 +45,9 @@ from workbench.replica.storage import ReplicaStorage, StorageAnswer
 from workbench.replica.surroundings import Surroundings
 from workbench.simulator.forgetful_files import FaultyFiles, PowerCut
 from workbench.simulator.laws import START, LawBroken, holds
-from workbench.simulator.node import Node
+from workbench.simulator.node import ALLOWED_IN_A_GROUP, Node
 from workbench.simulator.sql_workload import ALL_ROWS, NO_TABLE
 
-_IN_A_GROUP: Final = Append | Commit | Abandon | SendLog | SendSnapshot | SealSnapshot | DropLog
 _LAST_OPERATIONS: Final = (3, 12, 60)
 """Up to so many things may happen on a disk before the process is gone: an append takes two, an installation dozens."""
 
@@ -268,7 +264,7 @@ class SqlNode(Node):
 
     def _check_contract(self, effect: StorageEffect) -> None:
         assert self._storage is not None
-        if self._storage.is_in_group and not isinstance(effect, _IN_A_GROUP):
+        if self._storage.is_in_group and not isinstance(effect, ALLOWED_IN_A_GROUP):
             raise LawBroken(f"{effect} in an open group")
         match effect:
             case Append(entries) if entries[0].entry.index != len(self.log) + 1:
@@ -323,7 +319,6 @@ class SqlNode(Node):
         for logged in entries:
             self.laws.appended(self.name, logged, self.last)
             self.log.append(logged)
-        self.synced = len(self.log)
 
     def _cut(self, index: int) -> None:
         self._drop(logged.entry for logged in self.log[index:])

@@ -17,6 +17,9 @@ from workbench.simulator.run import EXIT_CODES, Simulated, simulate, simulate_tw
 from workbench.simulator.shrinking import shrink_failure
 from workbench.simulator.worker import begin
 
+_SHRINK_SECONDS_MAX = 20.0
+"""For each failure: somebody waits."""
+
 
 @dataclass(slots=True)
 class Swarm:
@@ -83,7 +86,7 @@ def shrink_all(failed: Sequence[Simulated], *, bug: Bug | None = None) -> Iterat
     """Each failure with a smaller schedule that leads to the same one."""
     executor = start_workers(min(os.cpu_count() or 1, len(failed)), bug)
     try:
-        futures = [executor.submit(shrink_failure, one) for one in failed]
+        futures = [executor.submit(shrink_failure, one, seconds_max=_SHRINK_SECONDS_MAX) for one in failed]
         for one, future in zip(failed, futures, strict=True):
             yield one, future.result()
     finally:

@@ -37,6 +37,7 @@ from workbench.protocol.state import ReplicaState
 from workbench.simulator.clients import Client
 from workbench.simulator.clocks import Clocks
 from workbench.simulator.disks import Disks, MemoryDisks
+from workbench.simulator.durations import COPY_MS, SYNC_MS, WAKE_NS, WORK_MS, drawn_ms
 from workbench.simulator.events import Events
 from workbench.simulator.habits import draw_habits
 from workbench.simulator.laws import LawBroken, Laws
@@ -46,10 +47,6 @@ from workbench.simulator.network import Network
 from workbench.simulator.node import Node
 
 _MS = 1_000_000
-_SYNC_MS = (0.3, 1.2)
-_WORK_MS = (0.02, 0.1)
-_COPY_MS = (2.0, 20.0)
-_WAKE_NS = 20_000
 """From the storage thread to the event loop."""
 _TICK = Tick()
 _STORAGE_EFFECTS = frozenset(get_args(StorageEffect))
@@ -334,8 +331,8 @@ class World:
         if name in self._busy or not node.jobs or name in self.paused or not node.up:
             return
         self._busy.add(name)
-        low, high = _SYNC_MS if isinstance(node.jobs[0], Append) else _WORK_MS
-        lasts_ms = (low + (high - low) * self.random.random()) * self.disk_factor.get(name, 1.0)
+        takes = SYNC_MS if isinstance(node.jobs[0], Append) else WORK_MS
+        lasts_ms = drawn_ms(self.random, takes) * self.disk_factor.get(name, 1.0)
         self.events.after(lasts_ms * _MS, self._finish, name, self._lives[name])
 
     def _finish(self, name: str, life: int) -> None:
@@ -377,13 +374,12 @@ class World:
                     return
                 self._answer(node, life)
 
-        low, high = _COPY_MS
-        self.events.after((low + (high - low) * self.random.random()) * _MS, finish)
+        self.events.after(drawn_ms(self.random, COPY_MS) * _MS, finish)
 
     def _answer(self, node: Node, life: int) -> None:
         """Bring what storage has answered to the core, one by one, each a little later than the one before."""
         while node.answers:
-            self.events.after(_WAKE_NS, self._hear, node.name, life, node.answers.popleft())
+            self.events.after(WAKE_NS, self._hear, node.name, life, node.answers.popleft())
 
     def _hear(self, name: str, life: int, answer: Input | Send) -> None:
         if self._lives[name] != life:
