@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from workbench.charts import simulator_story
 from workbench.charts.simulator_run import (
@@ -141,16 +142,18 @@ def _draw_bugs(run: RunFolder) -> Figure:
     axes.set_ylim(len(bugs) - 0.35, -0.6)
     axes.tick_params(axis="y", labelcolor=INK)
     drawn = bugs["faults_drawn"] if "faults_drawn" in bugs else pd.Series([1.0])
-    axes.set_xlim(0, 1.1 * float(drawn.max(skipna=True) or 1))
+    most = float(drawn.max(skipna=True) or 1)
+    axes.set_xlim(-0.02 * most, 1.1 * most)
     axes.set_xlabel("faults in the schedule")
     quiet_axes(axes)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
     reading = "Grey: faults that the seed had drawn. Orange: those that are enough to break the same law."
     return finish(figure, _bugs_finding(bugs), None, caption(run), reading)
 
 
 def _draw_bug(axes: Axes, place: int, row: pd.Series) -> None:
     """What was drawn and what is kept, with a line between them; below, what broke."""
-    first, words = 0.0, f"not caught by {int(row['seeds'])} seeds"
+    words = f"not caught by {int(row['seeds'])} seeds"
     if row["violations"]:
         drawn, kept = float(row["faults_drawn"]), float(row["faults_kept"])
         axes.plot([kept, drawn], [place, place], color="#c9ced6", linewidth=3, zorder=2, solid_capstyle="round")
@@ -161,7 +164,7 @@ def _draw_bug(axes: Axes, place: int, row: pd.Series) -> None:
                 number(value), (value, place), xytext=(0, 8), textcoords="offset points", ha="center", fontsize=9,
                 color=INK,
             )  # fmt: skip
-        first, words = kept, f"seed {int(row['seed'])}: {row['reason']}"
+        words = f"seed {int(row['seed'])}: {row['reason']}"
     axes.annotate(
-        words, (first, place), xytext=(0, -17), textcoords="offset points", fontsize=8.5, color=INK
+        words, (0, place), xytext=(0, -17), textcoords="offset points", fontsize=8.5, color=INK
     )  # fmt: skip
